@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All errors that a user may see; each is one sentence that names the next step.
+
+    ObserverError            exit status 1
+    ├── HostError            the host lacks something: root, KVM, BTF, libbpf, bcc
+    ├── ProgramError         a program that we started failed
+    ├── DeadlineError        something outside did not answer in time
+    └── UsageError           exit status 2: the caller asked for the impossible
+        └── ConfigError      a configuration file, with file and key named
+
+They live apart from the code that raises them so that no import loop arises.
+Catch them only where something is done about it; the command line turns those
+that arrive there into one line on stderr.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigError",
+    "DeadlineError",
+    "HostError",
+    "ObserverError",
+    "ProgramError",
+    "UsageError",
+]
+
+
+class ObserverError(Exception):
+    """Something went wrong; `message` says what, and what to do next."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class HostError(ObserverError):
+    """This host lacks something that the command needs."""
+
+
+class ProgramError(ObserverError):
+    """A program that we started failed."""
+
+
+class DeadlineError(ObserverError):
+    """Something outside did not answer before its deadline."""
+
+
+class UsageError(ObserverError):
+    """The command cannot be carried out as it was given."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ConfigError(UsageError):
+    """A configuration file is wrong; the message names the file and the key."""

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Breaks the guest that it is loaded into, on a word written to /proc/fault.
+ *
+ * The host must know the moment of the effect to a few microseconds, and a guest about to die cannot
+ * be asked afterwards. So the answer is written to the second serial port by the CPU that dies, with
+ * its interrupts off, and the line's end leaves as its last act: QEMU has put it into the host's
+ * socket before the instruction after it runs.
+ */
+#include <linux/atomic.h>
+#include <linux/delay.h>
+#include <linux/io.h>
+#include <linux/module.h>
+#include <linux/proc_fs.h>
+#include <linux/serial_reg.h>
+#include <linux/smp.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
+
+enum { COM2 = 0x2f8, WORD_MAX = 32 };
+
+static atomic_t others_gone;
+
+static void tell(char c)
+{
+	while (!(inb(COM2 + UART_LSR) & UART_LSR_THRE))
+		cpu_relax();
+	outb(c, COM2 + UART_TX);
+}
+
+static void announce(const char *word)
+{
+	tell('o');
+	tell('k');
+	tell(' ');
+	while (*word)
+		tell(*word++);
+}
+
+/* A loop that makes no exit of its own: only the host's own interrupts leave the guest. */
+static void spin(void *unused)
+{
+	local_irq_disable();
+	atomic_inc(&others_gone);
+	for (;;)
+		barrier();
+}
+
+/* As a deadlocked spinlock waits; a CPU with pause filtering leaves the guest now and then. */
+static void pause_spin(void *unused)
+{
+	local_irq_disable();
+	atomic_inc(&others_gone);
+	for (;;)
+		cpu_relax();
+}
+
+static void halt(void *unused)
+{
+	local_irq_disable();
+	atomic_inc(&others_gone);
+	for (;;)
+		asm volatile("hlt");
+}
+
+static void told_spin(void *unused)
+{
+	local_irq_disable();
+	tell('\n');
+	spin(NULL);
+}
+
+/* All other CPUs first, then the line's end, then this CPU: the answer means that none is left. */
+static void everywhere(const char *word, smp_call_func_t die)
+{
+	announce(word);
+	preempt_disable();
+	smp_call_function(die, NULL, 0);
+	while (atomic_read(&others_gone) < num_online_cpus() - 1)
+		cpu_relax();
+	local_irq_disable();
+	tell('\n');
+	die(NULL);
+}
+
+static int lock_up(const char *word, unsigned int cpu)
+{
+	if (cpu >= nr_cpu_ids || !cpu_online(cpu))
+		return -ENODEV;
+	announce(word);
+	return smp_call_function_single(cpu, told_spin, NULL, 0);
+}
+
+static int obey(const char *word)
+{
+	unsigned int cpu;
+
+	if (!strcmp(word, "irqoff-spin"))
+		everywhere(word, spin);
+	else if (!strcmp(word, "pause-spin"))
+		everywhere(word, pause_spin);
+	else if (!strcmp(word, "halt"))
+		everywhere(word, halt);
+	else if (sscanf(word, "lockup %u", &cpu) == 1)
+		return lock_up(word, cpu);
+	else if (strcmp(word, "panic"))
+		return -EINVAL;
+	announce(word);
+	tell('\n');
+	panic("told to by the control port");
+}
+
+static ssize_t fault_write(struct file *file, const char __user *from, size_t count, loff_t *pos)
+{
+	char word[WORD_MAX] = {};
+	int err;
+
+	if (count >= sizeof(word))
+		return -EINVAL;
+	if (copy_from_user(word, from, count))
+		return -EFAULT;
+	err = obey(strim(word));
+	return err ? err : count;
+}
+
+static const struct proc_ops fault_ops = { .proc_write = fault_write };
+
+static int __init fault_init(void)
+{
+	return proc_create("fault", 0200, NULL, &fault_ops) ? 0 : -ENOMEM;
+}
+module_init(fault_init);
+
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("Breaks the guest that it is loaded into, on demand");
