@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make demo` and `make test` set up all that they need; a second run finds it done.
+
+PYTHON ?= python3
+CLANG ?= clang
+LLVM_STRIP ?= llvm-strip
+
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+venv := .venv/bin
+step := @tools/step
+
+bpf_flags := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -D__TARGET_ARCH_x86 -Ibpf
+bpf_objects := $(patsubst bpf/%.bpf.c,observer/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
+c_files = $(shell find . -name '*.[ch]' -not -path './.venv/*' -not -path './build/*')
+shell_files := .ci/run tools/install-packages tools/make-venv tools/step
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: ready ## Watch live VMs, break them in nine ways, see what was noticed (12 min)
+	@$(venv)/observer demo
+
+.PHONY: test
+test: check ready ## Run every check and every test, on this machine and in nested hosts (40 min)
+	@$(venv)/python tools/test_tiers.py
+
+.PHONY: bench
+bench: ready ## Compare the cost per VM exit with perf, bpftrace and kvm_stat
+	@$(venv)/observer bench
+
+.PHONY: check
+check: build/stamps/venv ## Lint, format and types
+	$(step) "ruff check" $(venv)/ruff check
+	$(step) "ruff format" $(venv)/ruff format --check
+	$(step) "mypy" $(venv)/mypy
+	$(step) "clang-format" clang-format --dry-run -Werror $(c_files)
+	$(step) "shellcheck" shellcheck $(shell_files)
+	$(step) "codespell" $(venv)/codespell
+
+.PHONY: bpf
+bpf: build/stamps/packages ## Build the BPF objects
+	@$(MAKE) objects
+
+# Packages are not looked at here: also a wheel's build comes this way.
+.PHONY: objects
+objects: $(bpf_objects)
+
+observer/bpf/%.bpf.o: bpf/%.bpf.c Makefile
+	@mkdir -p observer/bpf build/bpf
+	$(step) "bpf $*" sh -ec '$(CLANG) $(bpf_flags) -MMD -MP -MT $@ -MF build/bpf/$*.d -c $< -o $@ && $(LLVM_STRIP) -g $@'
+
+-include $(wildcard build/bpf/*.d)
+
+.PHONY: ready
+ready: build/stamps/venv bpf
+
+build/stamps/packages: tools/debian-packages tools/install-packages
+	$(step) "Debian packages" tools/install-packages tools/debian-packages
+	@mkdir -p $(@D) && touch $@
+
+build/stamps/venv: pyproject.toml tools/make-venv build/stamps/packages
+	$(step) "Python environment" tools/make-venv $(PYTHON)
+	@mkdir -p $(@D) && touch $@
+
+.PHONY: clean
+clean: ## Remove all that was built
+	rm -rf build .venv observer/bpf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

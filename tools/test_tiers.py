@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs every tier of tests and ends in one line over all of them, as pytest does.
+
+A tier is this machine, or a nested host with one of the kernels.  Nothing may be
+skipped: a skipped test counts as a failure here.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+__all__ = ["TIERS", "Tally", "Tier", "closing_line", "main", "read_tally"]
+
+RESULTS = Path("build/test")
+LINE_WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Tier:
+    """A place to run tests in, the command that leads there, and what runs there."""
+
+    name: str
+    prefix: tuple[str, ...]
+    markers: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many tests ended how."""
+
+    passed: int = 0
+    failed: int = 0
+    errors: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.errors + other.errors,
+            self.skipped + other.skipped,
+        )
+
+    @property
+    def good(self) -> bool:
+        """Whether something passed and nothing did otherwise."""
+        return self.passed > 0 and not (self.failed or self.errors or self.skipped)
+
+
+def _nested(kernel: str) -> Tier:
+    prefix = (".venv/bin/observer", "testbed", "run", "--kernel", kernel, "--")
+    return Tier(kernel, prefix, "bpf or vm or nested")
+
+
+TIERS = (
+    Tier("machine", (), "not (bpf or vm or nested)"),
+    _nested("debian-12"),
+    _nested("debian-13"),
+)
+
+
+def read_tally(junit: Path) -> Tally:
+    """What a pytest run wrote; no file, or half of one, is an error."""
+    try:
+        # Our own pytest wrote it a moment ago.
+        suites = ET.parse(junit).getroot().iter("testsuite")  # noqa: S314
+    except (OSError, ET.ParseError):
+        return Tally(errors=1)
+    total = Tally()
+    for suite in suites:
+        failed, errors, skipped, tests = (
+            int(suite.get(key, "0"))
+            for key in ("failures", "errors", "skipped", "tests")
+        )
+        passed = tests - failed - errors - skipped
+        total += Tally(passed, failed, errors, skipped)
+    return total
+
+
+def closing_line(tally: Tally, seconds: float) -> str:
+    """The last line of it all, in pytest's words."""
+    counts = (
+        (tally.failed, "failed"),
+        (tally.passed, "passed"),
+        (tally.skipped, "skipped"),
+        (tally.errors, "error" if tally.errors == 1 else "errors"),
+    )
+    said = ", ".join(f"{count} {what}" for count, what in counts if count)
+    clock = timedelta(seconds=int(seconds))
+    return f" {said or 'no tests ran'} in {seconds:.2f}s ({clock}) ".center(
+        LINE_WIDTH, "="
+    )
+
+
+def _run(tier: Tier) -> Tally:
+    print(f" {tier.name} ".center(LINE_WIDTH, "="), flush=True)  # noqa: T201
+    junit = RESULTS / f"{tier.name}.xml"
+    junit.unlink(missing_ok=True)
+    pytest = (".venv/bin/python", "-m", "pytest", "-m", tier.markers)
+    status = subprocess.run(
+        [*tier.prefix, *pytest, f"--junitxml={junit}"],
+        stdin=subprocess.DEVNULL,
+        check=False,
+    ).returncode
+    tally = read_tally(junit)
+    # A tier that went wrong although every test passed, e.g. a kernel splat.
+    return tally + Tally(errors=1) if status and tally.good else tally
+
+
+def main() -> int:
+    """Run all tiers, also after a failed one; 0 when all of it passed."""
+    start = time.monotonic()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    tallies = [_run(tier) for tier in TIERS]
+    print(closing_line(sum(tallies, Tally()), time.monotonic() - start))  # noqa: T201
+    return 0 if all(tally.good for tally in tallies) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
