@@ -10,6 +10,8 @@ from observer.cli.group import VerbGroup
 
 __all__ = ["VERBS", "main"]
 
-VERBS: dict[str, str] = {}
+VERBS = {
+    "doctor": "observer.cli.doctor:doctor",
+}
 
 main = VerbGroup(VERBS)

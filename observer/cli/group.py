@@ -21,6 +21,7 @@ from observer.errors import ObserverError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 __all__ = ["VerbGroup", "load_verb"]
 
@@ -37,7 +38,7 @@ def load_verb(target: str) -> click.Command:
     return verb
 
 
-def _keep_traceback(error: Exception) -> str:
+def _keep_traceback(error: Exception, folder: Path | None) -> str:
     """Write the traceback where it can be found and say where that is."""
     text = "".join(traceback.format_exception(error))
     if os.environ.get("OBSERVER_TRACEBACK") == "1":
@@ -45,7 +46,11 @@ def _keep_traceback(error: Exception) -> str:
         return "the traceback is above"
     try:
         with tempfile.NamedTemporaryFile(
-            "w", prefix="observer-traceback-", suffix=".txt", delete=False
+            "w",
+            prefix="observer-traceback-",
+            suffix=".txt",
+            dir=folder,
+            delete=False,
         ) as file:
             file.write(text)
     except OSError:
@@ -69,7 +74,9 @@ def _end(message: str, status: int) -> NoReturn:
 class VerbGroup(click.Group):
     """The `observer` command over a literal mapping of verb to `module:attribute`."""
 
-    def __init__(self, verbs: Mapping[str, str]) -> None:
+    def __init__(
+        self, verbs: Mapping[str, str], traceback_folder: Path | None = None
+    ) -> None:
         super().__init__(
             name="observer",
             help="Watch the virtual machines of this KVM host from outside.",
@@ -86,6 +93,7 @@ class VerbGroup(click.Group):
             ],
         )
         self._verbs = verbs
+        self._traceback_folder = traceback_folder
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """All verbs, in the order in which a newcomer needs them."""
@@ -116,7 +124,8 @@ class VerbGroup(click.Group):
             _end("interrupted.", INTERRUPTED)
         except Exception as error:  # noqa: BLE001 - the edge: nothing may leave as a traceback
             what = f"{type(error).__name__}: {error}".strip(": ")
-            _end(f"a bug in observer ({what}); {_keep_traceback(error)}.", 1)
+            kept = _keep_traceback(error, self._traceback_folder)
+            _end(f"a bug in observer ({what}); {kept}.", 1)
         sys.exit(status if isinstance(status, int) else 0)
 
 
