@@ -31,8 +31,13 @@ struct vm_cell {
 	__u32 exit_code;	/* as wait(2) has it */
 	__u16 rings[MAX_RINGS_PER_VM]; /* ring slots + 1; 0: none */
 	__u32 nr_rings;
-	__u32 hushed;		/* user: 1 raises no suspicion of the guest (paused, inhibited) */
+	__u16 flags;		/* enum vm_flag */
+	__u16 hushed;		/* user: 1 raises no suspicion of the guest (paused, inhibited) */
 	__u64 halt_ns;		/* the last HLT of any vCPU */
+};
+
+enum vm_flag {
+	VM_HLT_IN_GUEST = 1, /* HLT does not exit (cpu-pm=on): a silent vCPU may be an idle one */
 };
 
 /* A vCPU owes an exit of its own making for every limit of CPU time that it consumes. */
@@ -55,6 +60,8 @@ struct vcpu_cell {
 	__u32 armed;		/* its alarm is set */
 	__u64 suspected_exits;	/* own_exits + 1 when it was last suspected: one suspicion for each standstill */
 	__u64 suspected_ns;
+	__u32 suspicions;
+	__u32 id;		/* vcpu_id */
 };
 
 enum ring_kind {
@@ -97,6 +104,8 @@ struct ring_cell {
 	__u64 handler;		/* vhost: address of handle_kick, whose symbol names the ring's role */
 	__u64 doorbell;		/* guest physical or port address that the guest writes to kick */
 	__u64 suspected_ns;
+	__u64 suspicions;
+	__u64 device;		/* vhost: struct vhost_dev *, the same for all rings of a device */
 };
 
 enum suspicion_kind {
@@ -111,7 +120,6 @@ enum suspicion_kind {
 	NOTE_VM = 32,		/* a VM was seen for the first time */
 	NOTE_RING = 33,		/* a ring was seen for the first time */
 	NOTE_MODULE = 34,	/* a kernel module was loaded */
-	NOTE_EXEC_GONE = 35,	/* reserved */
 };
 
 /* What the ring buffer carries. */

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* books.bpf.h: the maps that all objects share (pinned by name), and what writes to several of them. */
+#ifndef OBSERVER_BOOKS_BPF_H
+#define OBSERVER_BOOKS_BPF_H
+
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+#include "cells.h"
+
+#define CLOCK_MONOTONIC 1
+#define MS 1000000ULL
+#define TASK_UNINTERRUPTIBLE 2 /* include/linux/sched.h */
+#define TASK_NOLOAD 0x400      /* an idle kthread, not one that waits for a disk */
+
+struct alarm {
+	struct bpf_timer timer;
+};
+
+#define SHARED_ARRAY(name_, value_, entries_, flags_)                                              \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, flags_);                                                         \
+		__uint(max_entries, entries_);                                                     \
+		__type(key, u32);                                                                  \
+		__type(value, value_);                                                             \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                               \
+	} name_ SEC(".maps")
+
+#define SHARED_HASH(name_, key_, value_, entries_)                                                 \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
+		__uint(max_entries, entries_);                                                     \
+		__type(key, key_);                                                                 \
+		__type(value, value_);                                                             \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                               \
+	} name_ SEC(".maps")
+
+/* Slots that no subject uses; user space fills it at first and gives back what is freed. */
+#define SLOT_QUEUE(name_, entries_)                                                                \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_QUEUE);                                                  \
+		__uint(max_entries, entries_);                                                     \
+		__uint(value_size, sizeof(u32));                                                   \
+		__uint(pinning, LIBBPF_PIN_BY_NAME);                                               \
+	} name_ SEC(".maps")
+
+SHARED_ARRAY(vms, struct vm_cell, MAX_VMS, BPF_F_MMAPABLE);
+SHARED_HASH(processes, u32, struct process, MAX_PROCESSES);
+SHARED_ARRAY(drops, u64, NR_DROPS, BPF_F_MMAPABLE);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024); /* 5,400 suspicions: every subject of 1,000 VMs at once */
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} suspicions SEC(".maps");
+
+static __always_inline void drop(u32 why)
+{
+	u64 *count = bpf_map_lookup_elem(&drops, &why);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+}
+
+/* A suspicion wakes user space; a note waits until something else does. */
+static __always_inline void raise(const struct suspicion *what, u64 wakeup)
+{
+	if (bpf_ringbuf_output(&suspicions, (void *)what, sizeof(*what), wakeup))
+		drop(DROP_EVENT);
+}
+
+#endif /* OBSERVER_BOOKS_BPF_H */
