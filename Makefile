@@ -38,7 +38,7 @@ check: build/stamps/venv ## Lint, format and types
 	$(step) "ruff check" $(venv)/ruff check
 	$(step) "ruff format" $(venv)/ruff format --check
 	$(step) "mypy" $(venv)/mypy
-	$(step) "clang-format" clang-format --dry-run -Werror $(c_files)
+	$(step) "clang-format" $(venv)/clang-format --dry-run -Werror $(c_files)
 	$(step) "shellcheck" shellcheck $(shell_files)
 	$(step) "codespell" $(venv)/codespell
 
@@ -49,6 +49,7 @@ bpf: build/stamps/packages ## Build the BPF objects
 # Packages are not looked at here: also a wheel's build comes this way.
 .PHONY: objects
 objects: $(bpf_objects)
+	@:
 
 observer/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 	@mkdir -p observer/bpf build/bpf
