@@ -27,7 +27,7 @@ demo: ready ## Watch live VMs, break them in nine ways, see what was noticed (12
 
 .PHONY: test
 test: check ready ## Run every check and every test, on this machine and in nested hosts (40 min)
-	@$(venv)/python tools/test_tiers.py
+	@$(venv)/python tools/run_tiers.py
 
 .PHONY: bench
 bench: ready ## Compare the cost per VM exit with perf, bpftrace and kvm_stat

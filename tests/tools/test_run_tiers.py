@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+from run_tiers import TIERS, Tally, closing_line, read_tally
+
+JUNIT = """<?xml version="1.0"?><testsuites><testsuite name="pytest"
+errors="1" failures="2" skipped="3" tests="10" time="1.5"/></testsuites>"""
+
+
+def test_a_result_file_is_counted(tmp_path):
+    """What pytest wrote is what is counted; passed is the rest."""
+    file = tmp_path / "machine.xml"
+    file.write_text(JUNIT, encoding="utf-8")
+
+    assert read_tally(file) == Tally(passed=4, failed=2, errors=1, skipped=3)
+
+
+def test_no_results_are_an_error(tmp_path):
+    """A tier that died before it wrote anything did not pass."""
+    (tmp_path / "half.xml").write_text(JUNIT[:60], encoding="utf-8")
+
+    assert read_tally(tmp_path / "none.xml") == Tally(errors=1)
+    assert read_tally(tmp_path / "half.xml") == Tally(errors=1)
+
+
+@pytest.mark.parametrize(
+    ("tally", "good"),
+    [
+        (Tally(passed=3), True),
+        (Tally(), False),
+        (Tally(passed=3, failed=1), False),
+        (Tally(passed=3, errors=1), False),
+        (Tally(passed=3, skipped=1), False),
+    ],
+)
+def test_only_passed_tests_are_good(tally, good):
+    """Nothing at all, a failure, an error and a skip are all not good."""
+    assert tally.good == good
+
+
+def test_the_closing_line_is_like_pytests():
+    """Counts that are not zero, then the time, between equal signs."""
+    line = closing_line(Tally(passed=5, failed=1), 83.456)
+
+    assert line.strip("=") == " 1 failed, 5 passed in 83.46s (0:01:23) "
+    assert len(line) == 80
+
+
+def test_every_kernel_has_its_tier():
+    """Tests of BPF and VMs run on both kernels, all others on this machine."""
+    assert [tier.name for tier in TIERS] == ["machine", "debian-12", "debian-13"]
+    assert TIERS[0].markers == f"not ({TIERS[1].markers})"
