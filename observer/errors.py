@@ -5,6 +5,9 @@
     ├── HostError            the host lacks something: root, KVM, BTF, libbpf, bcc
     ├── ProgramError         a program that we started failed
     ├── DeadlineError        something outside did not answer in time
+    ├── NestedHostError      125: the testbed's nested host did not come up, or broke
+    │   └── NestedHostDeadlineError  124: its command did not end in time
+    ├── KernelSplatError     123: the nested kernel complained about itself
     └── UsageError           exit status 2: the caller asked for the impossible
         └── ConfigError      a configuration file, with file and key named
 
@@ -21,6 +24,9 @@ __all__ = [
     "ConfigError",
     "DeadlineError",
     "HostError",
+    "KernelSplatError",
+    "NestedHostDeadlineError",
+    "NestedHostError",
     "ObserverError",
     "ProgramError",
     "UsageError",
@@ -47,6 +53,24 @@ class ProgramError(ObserverError):
 
 class DeadlineError(ObserverError):
     """Something outside did not answer before its deadline."""
+
+
+class NestedHostError(ObserverError):
+    """The nested host did not come up, or broke; the status is not the command's."""
+
+    exit_code: ClassVar[int] = 125
+
+
+class NestedHostDeadlineError(NestedHostError):
+    """The command in the nested host did not end in time, as `timeout` says it."""
+
+    exit_code: ClassVar[int] = 124
+
+
+class KernelSplatError(ObserverError):
+    """The nested kernel complained about itself, whatever the command said."""
+
+    exit_code: ClassVar[int] = 123
 
 
 class UsageError(ObserverError):

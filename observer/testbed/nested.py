@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one command as root in a nested KVM host and gives back its exit status.
+
+The status counts only where the nested kernel had nothing to complain of: see
+`splats`. Of all that the command writes, only what lies in the checkout stays.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from observer.errors import KernelSplatError, NestedHostError, UsageError
+from observer.testbed import accelerator, initramfs, programs
+from observer.testbed.kernel import fetch
+from observer.testbed.machine import Machine
+from observer.testbed.protocol import Job
+from observer.testbed.session import Limits, Session
+from observer.testbed.splats import find_splats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["NestedRun", "Spec", "checkout", "passed_env", "run_nested", "silent"]
+
+KEPT_LOGS = 30
+_PASSED = ("CI", "COLUMNS", "FORCE_COLOR", "LANG", "LC_ALL", "NO_COLOR", "PATH", "TERM", "TZ")
+_PASSED_PREFIXES = ("OBSERVER_", "PYTEST_")
+_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which nested host to run."""
+
+    kernel: str = "debian-12"
+    cpus: int = 2
+    memory: str = "6G"
+    vhost: bool = True
+    """Load vhost_net before the command runs."""
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class NestedRun:
+    """How a command ended in a nested host."""
+
+    status: int
+    """Its exit status; negative is the signal that ended it."""
+    console: Path
+    boot_s: float
+    kvm: bool
+
+    @property
+    def exit_code(self) -> int:
+        """The status as a shell gives it."""
+        return 128 - self.status if self.status < 0 else self.status
+
+
+def silent(_: str) -> None:
+    """A listener to progress who does not care."""
+
+
+def checkout() -> Path:
+    """The checkout that this package was imported from."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "pyproject.toml").exists():
+        raise UsageError(
+            "the testbed runs a checkout of the project, and this observer was "
+            f"installed into {root}: run it from a checkout, after `make`."
+        )
+    return root
+
+
+def passed_env(env: Mapping[str, str], root: Path) -> dict[str, str]:
+    """The part of the caller's environment that the command gets."""
+    passed = {
+        name: value
+        for name, value in env.items()
+        if name in _PASSED or name.startswith(_PASSED_PREFIXES)
+    }
+    path = f"{root}/.venv/bin:{env.get('PATH', _SYSTEM_PATH)}"
+    # Root needs sbin, also if the caller did without.
+    ways = dict.fromkeys([*path.split(":"), *_SYSTEM_PATH.split(":")])
+    return {
+        "LANG": "C.UTF-8",
+        **passed,
+        "PATH": ":".join(filter(None, ways)),
+        "HOME": "/run/home",
+        "USER": "root",
+        "LOGNAME": "root",
+        "SHELL": "/bin/sh",
+        "OBSERVER_NESTED": "1",
+    }
+
+
+def _modules(cpuinfo_vendor: str, *, vhost: bool) -> tuple[str, ...]:
+    kvm = "kvm_intel" if cpuinfo_vendor == "GenuineIntel" else "kvm_amd"
+    return (kvm, "tun", *(("vhost_net",) if vhost else ()))
+
+
+def _vendor(*, kvm: bool) -> str:
+    """The CPU's maker as the nested host sees it; the emulated CPU is an AMD."""
+    if not kvm:
+        return "AuthenticAMD"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next(line.split(": ")[1] for line in lines if line.startswith("vendor_id"))
+
+
+def _log_folder(build: Path) -> Path:
+    """A new folder for this run's logs; the oldest ones make room."""
+    logs = build / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
+    for old in sorted(logs.iterdir())[:-KEPT_LOGS]:
+        shutil.rmtree(old, ignore_errors=True)
+    folder = logs / f"{time.strftime('%Y%m%dT%H%M%S')}-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def run_nested(
+    spec: Spec,
+    argv: Sequence[str],
+    *,
+    root: Path,
+    stdout: int = 1,
+    stderr: int = 2,
+    env: Mapping[str, str] = os.environ,
+    say: Callable[[str], None] = silent,
+) -> NestedRun:
+    """Run the command with the checkout at `root`, its output going to descriptors.
+
+    Raises KernelSplatError where the nested kernel complained, NestedHostError where
+    the nested host did not come up or broke, NestedHostDeadlineError after `limits`.
+    """
+    programs.require(programs.TO_BOOT)
+    build = root / "build/testbed"
+    kernel = fetch(spec.kernel, build, say)
+    kvm = accelerator.probe(kernel.image, build / "kvm.json").kvm
+    job = Job(
+        argv=tuple(argv),
+        env=passed_env(env, root),
+        cwd=str(root),
+        modules=_modules(_vendor(kvm=kvm), vhost=spec.vhost),
+    )
+    paths = initramfs.Paths(
+        checkout=root,
+        modules=kernel.modules_of(kernel.release),
+        name=f"nested-{kernel.name}",
+        cached=(".venv", str(kernel.root.relative_to(root))),
+    )
+    with tempfile.TemporaryDirectory(prefix="observer-testbed-") as scratch:
+        first_root = Path(scratch) / "initramfs"
+        first_root.write_bytes(initramfs.build(kernel, paths))
+        machine = Machine(kernel.image, first_root, root, spec.cpus, spec.memory, kvm)
+        with Session(machine, _log_folder(build), spec.limits) as session:
+            status = _run_and_judge(session, job, stdout, stderr)
+    return NestedRun(status, session.console, session.boot_s, kvm)
+
+
+def _run_and_judge(session: Session, job: Job, stdout: int, stderr: int) -> int:
+    """The command's status, or what the nested kernel had to complain of."""
+    try:
+        status = session.run(job, stdout, stderr)
+        how = f"the command itself ended with {status}"
+    except NestedHostError as error:
+        status, how = None, error.message
+        failure: NestedHostError | None = error
+    else:
+        failure = None
+    splats = find_splats(session.console.read_text(errors="replace"))
+    if splats:
+        shown = "\n  ".join(splats[:10])
+        raise KernelSplatError(
+            f"the nested kernel complained, see {session.console} ({how}):\n  {shown}"
+        ) from failure
+    if failure or status is None:
+        raise failure or AssertionError("no status and no failure")
+    return status
