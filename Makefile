@@ -58,7 +58,11 @@ observer/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 -include $(wildcard build/bpf/*.d)
 
 .PHONY: ready
-ready: build/stamps/venv bpf
+ready: build/stamps/kernels bpf
+
+build/stamps/kernels: observer/testbed/kernel.py build/stamps/venv
+	$(step) "kernels of the nested host" $(venv)/observer testbed fetch
+	@touch $@
 
 build/stamps/packages: tools/debian-packages tools/install-packages
 	$(step) "Debian packages" tools/install-packages tools/debian-packages

@@ -12,6 +12,7 @@ __all__ = ["VERBS", "main"]
 
 VERBS = {
     "doctor": "observer.cli.doctor:doctor",
+    "testbed": "observer.cli.testbed:testbed",
 }
 
 main = VerbGroup(VERBS)
