@@ -55,7 +55,7 @@ static void pause_spin(void *unused)
 		cpu_relax();
 }
 
-static void halt(void *unused)
+static void halt_for_good(void *unused)
 {
 	local_irq_disable();
 	atomic_inc(&others_gone);
@@ -100,7 +100,7 @@ static int obey(const char *word)
 	else if (!strcmp(word, "pause-spin"))
 		everywhere(word, pause_spin);
 	else if (!strcmp(word, "halt"))
-		everywhere(word, halt);
+		everywhere(word, halt_for_good);
 	else if (sscanf(word, "lockup %u", &cpu) == 1)
 		return lock_up(word, cpu);
 	else if (strcmp(word, "panic"))

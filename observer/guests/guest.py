@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running Linux guest that we started, whichever process asks for it.
+
+Its runtime folder is its record: a process belongs to the guest only when its command
+line names a file in there, checked under a pidfd so that no other process can have
+taken the number meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.errors import ProgramError, UsageError
+from observer.guests import control, qmp
+from observer.guests.launch import Files, GuestSpec, disk_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+__all__ = ["RUNTIME", "Guest", "find_guest", "guest_names"]
+
+RUNTIME = Path("/run/observer/guests")
+_RECORD = "guest.json"
+
+
+def _read_pid(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        raise ProgramError(f"{path} names no process: the guest is not up.") from None
+
+
+def _gone(pidfd: int) -> bool:
+    return bool(select.select([pidfd], [], [], 0)[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """What one needs to know of a running guest to look at it or to break it."""
+
+    spec: GuestSpec
+    files: Files
+
+    @property
+    def name(self) -> str:
+        """The guest's name, also in QEMU's command line."""
+        return self.spec.name
+
+    @property
+    def tap(self) -> str:
+        """Its network interface on the host."""
+        return self.spec.tap
+
+    @property
+    def pid(self) -> int:
+        """Its VMM's process number."""
+        return _read_pid(self.files.pid)
+
+    @property
+    def disk_pid(self) -> int:
+        """The process number of its disk's back end, also after a restart."""
+        return _read_pid(self.files.disk_pid)
+
+    @property
+    def disk_command(self) -> list[str]:
+        """What starts the disk's back end again."""
+        return disk_command(self.spec, self.files)
+
+    def order(self, line: str, timeout: float = control.DEADLINE_SECONDS) -> int:
+        """Have the guest do something; return the CLOCK_MONOTONIC ns of its answer."""
+        return control.order(self.files.control, line, timeout)
+
+    def qmp(self, *commands: qmp.Command) -> list[Any]:
+        """Ask QEMU by the monitor that is ours alone."""
+        return qmp.execute(self.files.second_qmp, *commands)
+
+    def console(self) -> str:
+        """Return all that the guest has said."""
+        return self.files.console.read_text(errors="replace")
+
+    @contextmanager
+    def pidfd(self, pid: int) -> Iterator[int]:
+        """Hold on to a process of this guest; refuse any other."""
+        refusal = UsageError(
+            f"Process {pid} is not part of a test guest that we started; "
+            "take one that `observer guest up` made."
+        )
+        try:
+            held = os.pidfd_open(pid)
+        except ProcessLookupError:
+            raise refusal from None
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if f"{self.files.folder}/".encode() not in command or _gone(held):
+                raise refusal
+            yield held
+        finally:
+            os.close(held)
+
+
+def write_record(guest: Guest) -> None:
+    """Leave word of the guest for other processes."""
+    (guest.files.folder / _RECORD).write_bytes(msgspec.json.encode(guest.spec))
+
+
+def guest_names(runtime: Path = RUNTIME) -> list[str]:
+    """Return the names of the guests that are up or coming up."""
+    return sorted(record.parent.name for record in runtime.glob(f"*/{_RECORD}"))
+
+
+def find_guest(name: str, runtime: Path = RUNTIME) -> Guest:
+    """Return the guest of that name, whoever started it."""
+    record = runtime / name / _RECORD
+    if record.parent.parent != runtime or not record.exists():
+        raise UsageError(
+            f"{name} is not a test guest that we started; "
+            f"running ones: {', '.join(guest_names(runtime)) or 'none'}."
+        )
+    spec = msgspec.json.decode(record.read_bytes(), type=GuestSpec)
+    return Guest(spec, Files(record.parent))

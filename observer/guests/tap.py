@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A guest's network interface on the host, made so that an idle one is silent."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyroute2 import IPRoute
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["tap"]
+
+TUNSETIFF = 0x400454CA
+TUNSETPERSIST = 0x400454CB
+IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+PREFIX = 24
+
+
+def _set_persistent(name: str, *, persistent: bool) -> None:
+    """Make the interface outlive its descriptor, or let it go with this one."""
+    request = struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
+    device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(device, TUNSETIFF, request)
+        fcntl.ioctl(device, TUNSETPERSIST, int(persistent))
+    finally:
+        os.close(device)
+
+
+def _silence(name: str) -> None:
+    """Turn IPv6 off before the link is up: it would wake an idle guest."""
+    switch = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
+    if switch.exists():
+        switch.write_text("1")
+
+
+@contextmanager
+def tap(name: str, address: str) -> Iterator[None]:
+    """Keep a tap interface with the address on the host's end while the block runs."""
+    _set_persistent(name, persistent=True)
+    try:
+        _silence(name)
+        with IPRoute() as ip:
+            index = ip.link_lookup(ifname=name)[0]
+            ip.addr("add", index=index, address=address, prefixlen=PREFIX)
+            ip.link("set", index=index, state="up")
+        yield
+    finally:
+        _set_persistent(name, persistent=False)
