@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from observer.testbed.kernel import KERNELS, fetch
-from observer.testbed.nested import Spec, checkout, run_nested
+from observer.testbed.nested import Command, Spec, checkout, run_nested
 from observer.testbed.session import Limits
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def testbed() -> None:
 @click.pass_context
 def run(
     context: click.Context,
+    *,
     kernel: str,
     cpus: int,
     memory: str,
@@ -68,12 +69,13 @@ def run(
 
     The exit status is COMMAND's (128 + N if signal N ended it), 123 if the nested
     kernel complained about itself, 124 after the timeout, 125 if the nested host did
-    not come up or broke. What COMMAND changes outside of the checkout is lost.
+    not come up or broke. COMMAND reads no input, and what it changes outside of the
+    checkout is lost.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     spec = Spec(kernel, cpus, memory, not no_vhost, Limits(boot_timeout, timeout))
-    done = run_nested(spec, command, root=checkout(), say=_say)
+    done = run_nested(spec, Command(command), checkout(), _say)
     context.exit(done.exit_code)
 
 

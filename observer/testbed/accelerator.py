@@ -8,6 +8,7 @@ tried, once a boot.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -43,17 +44,18 @@ def verdict_of(console: str) -> Verdict:
     if f"{_MARK}nested" in console:
         return Verdict(kvm=True, reason="a probe guest ran and was offered svm or vmx")
     if f"{_MARK}flat" in console:
-        return Verdict(kvm=False, reason="KVM offers neither svm nor vmx inside a guest")
+        return Verdict(
+            kvm=False, reason="KVM offers neither svm nor vmx inside a guest"
+        )
     return Verdict(kvm=False, reason="a probe guest did not boot under KVM")
 
 
-def probe(image: Path, cache: Path) -> Verdict:
+def probe(image: Path, cache: Path, device: Path = Path("/dev/kvm")) -> Verdict:
     """The verdict, remembered until this machine boots again."""
-    device = Path("/dev/kvm")
     if not os.access(device, os.R_OK | os.W_OK):
         # Not remembered: access is quickly given.
         what = "not open to this user" if device.exists() else "not there"
-        return Verdict(kvm=False, reason=f"/dev/kvm is {what}")
+        return Verdict(kvm=False, reason=f"{device} is {what}")
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     if (known := _recall(cache)) and known.boot_id == boot_id:
         return known
@@ -80,7 +82,7 @@ def _try(image: Path) -> Verdict:
         argv += ["-accel", "kvm", "-cpu", "host", "-serial", f"file:{console}"]
         argv += ["-kernel", str(image), "-initrd", str(initramfs)]
         argv += ["-append", "console=ttyS0 panic=-1 quiet"]
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -88,8 +90,6 @@ def _try(image: Path) -> Verdict:
                 timeout=DEADLINE_S,
                 check=False,
             )
-        except subprocess.TimeoutExpired:
-            pass
         return verdict_of(console.read_text(errors="replace"))
 
 

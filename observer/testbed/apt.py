@@ -7,6 +7,7 @@ its own lists, fed by this machine's own mirrors.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -28,7 +29,7 @@ __all__ = [
     "states",
 ]
 
-_TARGET_FORMAT = "$(CREATED_BY)|$(ORIGIN)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)"
+_TARGET_FORMAT = "$(CREATED_BY)|$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(RELEASE)"
 _SUITE = re.compile(r"^[a-z]+(?P<pocket>-security|-updates)?$")
 _ARCHIVE_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -49,13 +50,8 @@ def parse_depends(text: str) -> list[str]:
 
 def parse_targets(text: str) -> list[Target]:
     """Debian's main sources among those of `apt-get indextargets`."""
-    rows = (line.split("|") for line in text.splitlines())
-    found = (
-        Target(row[2], row[3])
-        for row in rows
-        if len(row) == 5 and row[:2] == ["Packages", "Debian"] and row[4] == "main"
-    )
-    return list(dict.fromkeys(found))
+    ours = re.findall(r"^Packages\|Debian\|main\|(.*)\|(.*)$", text, re.MULTILINE)
+    return [Target(uri, suite) for uri, suite in dict.fromkeys(ours)]
 
 
 def sources_for(targets: Iterable[Target], codename: str, keys: str | None) -> str:
@@ -113,8 +109,9 @@ class Apt:
         return parse_targets(_run(*argv))
 
     def update(self) -> None:
-        """Fetch the lists; some sources may fail as long as others do not."""
-        _run(*self._argv("apt-get"), "update")
+        """Fetch the lists; some sources may fail as long as Debian's do not."""
+        with contextlib.suppress(ProgramError):
+            _run(*self._argv("apt-get"), "update")
 
     def download(self, packages: Iterable[str], folder: Path) -> None:
         """Put the newest .deb of each package into the folder."""
@@ -125,12 +122,12 @@ def _private(folder: Path, sources: str | None) -> Apt:
     """A state of its own under the folder, with these sources or the machine's."""
     (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
     (folder / "cache/archives/partial").mkdir(parents=True, exist_ok=True)
-    options = (f"Dir::State::lists={folder}/lists", f"Dir::Cache={folder}/cache")
+    options = [f"Dir::State::lists={folder}/lists", f"Dir::Cache={folder}/cache"]
     if sources is not None:
         listed = folder / "sources.list"
         listed.write_text(sources)
-        options += (f"Dir::Etc::sourcelist={listed}", "Dir::Etc::sourceparts=-")
-    return Apt(options)
+        options += [f"Dir::Etc::sourcelist={listed}", "Dir::Etc::sourceparts=-"]
+    return Apt(tuple(options))
 
 
 def states(folder: Path, codename: str) -> Iterator[Apt]:

@@ -31,9 +31,10 @@ def relative_include(makefile: str) -> str:
 def make_relocatable(root: Path) -> None:
     """Turn links and includes that assume installation into relative ones."""
     for path in [*root.glob("lib/modules/*/*"), *root.glob("usr/src/*/*")]:
-        if path.is_symlink() and (target := os.readlink(path)).startswith("/"):
+        if path.is_symlink() and (target := path.readlink()).is_absolute():
             path.unlink()
-            path.symlink_to(os.path.relpath(root / target[1:], path.parent))
+            here = root / target.relative_to("/")
+            path.symlink_to(os.path.relpath(here, path.parent))
     for makefile in root.glob("usr/src/*/Makefile"):
         makefile.write_text(relative_include(makefile.read_text()))
 

@@ -17,11 +17,13 @@ from observer.errors import HostError
 from observer.guests import cpio, modules
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from observer.testbed.kernel import Kernel
 
-__all__ = ["Paths", "build", "is_static", "static_busybox"]
+__all__ = ["Paths", "build", "is_static", "loadable", "static_busybox"]
 
-# Debian's kernels have none of them built in.
+# As a kernel has them: some have a few built in.
 _MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 
 
@@ -69,10 +71,17 @@ def static_busybox() -> bytes:
     return program
 
 
+def loadable(names: Iterable[str], modules_builtin: str) -> list[str]:
+    """Those that a kernel with this modules.builtin does not already have."""
+    builtin = {Path(line).stem for line in modules_builtin.splitlines()}
+    return [name for name in names if name not in builtin]
+
+
 def _drivers(kernel: Kernel) -> dict[str, bytes]:
     folder = kernel.modules_of(kernel.release)
     needs = modules.read_dependencies(kernel.root, kernel.release)
-    order = modules.load_order(needs, _MODULES)
+    names = loadable(_MODULES, (folder / "modules.builtin").read_text())
+    order = modules.load_order(needs, names)
     return {Path(path).name: modules.module_bytes(folder / path) for path in order}
 
 

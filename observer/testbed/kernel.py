@@ -107,13 +107,17 @@ def release_of(recipe: Recipe, depends: Sequence[str]) -> str | None:
     return None
 
 
-def packages_of(depends: Callable[[str], list[str]], releases: Sequence[str]) -> list[str]:
+def packages_of(
+    depends: Callable[[str], list[str]], releases: Sequence[str]
+) -> list[str]:
     """The images and headers of these releases, with what the headers are built of."""
     found = [f"linux-image-{release}" for release in releases]
     for release in releases:
         own = f"linux-headers-{release}"
         needed = depends(own)
-        common = [name for name in needed if re.fullmatch(r"linux-headers-.*-common", name)]
+        common = [
+            name for name in needed if re.fullmatch(r"linux-headers-.*-common", name)
+        ]
         kbuild = [name for name in needed if name.startswith("linux-kbuild-")]
         found += [own, *common, *kbuild]
     return list(dict.fromkeys(found))
@@ -132,7 +136,9 @@ def load(name: str, folder: Path) -> Kernel | None:
 def fetch(name: str, folder: Path, say: Callable[[str], None]) -> Kernel:
     """The kernel, downloaded and extracted below the folder if need be."""
     if name not in KERNELS:
-        raise UsageError(f"there is no kernel {name}: take one of {', '.join(KERNELS)}.")
+        raise UsageError(
+            f"there is no kernel {name}: take one of {', '.join(KERNELS)}."
+        )
     if kernel := load(name, folder):
         return kernel
     programs.require(programs.TO_FETCH)
@@ -165,8 +171,8 @@ def _fetch(name: str, folder: Path, say: Callable[[str], None]) -> Kernel:
     except ProgramError as error:
         wrong = error.message
     raise HostError(
-        f"cannot get the {name} kernel for the testbed: {wrong.rstrip('.')}; check that "
-        "`apt-get update` works as root and that Debian is among the package sources."
+        f"cannot get the {name} kernel for the testbed: {wrong.rstrip('.')}; check "
+        "that `apt-get update` works and that Debian is among the package sources."
     )
 
 

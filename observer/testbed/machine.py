@@ -72,5 +72,8 @@ class Machine:
         argv += ["-serial", "chardev:console", "-device", "virtio-serial-pci,id=ports"]
         for port in PORTS:
             argv += ["-chardev", f"socket,id={port},fd={sockets[port]}"]
-            argv += ["-device", f"virtserialport,bus=ports.0,name={port},chardev={port}"]
+            argv += [
+                "-device",
+                f"virtserialport,bus=ports.0,name={port},chardev={port}",
+            ]
         return argv

@@ -26,10 +26,28 @@ from observer.testbed.splats import find_splats
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["NestedRun", "Spec", "checkout", "passed_env", "run_nested", "silent"]
+__all__ = [
+    "Command",
+    "NestedRun",
+    "Spec",
+    "checkout",
+    "passed_env",
+    "run_nested",
+    "silent",
+]
 
 KEPT_LOGS = 30
-_PASSED = ("CI", "COLUMNS", "FORCE_COLOR", "LANG", "LC_ALL", "NO_COLOR", "PATH", "TERM", "TZ")
+_PASSED = (
+    "CI",
+    "COLUMNS",
+    "FORCE_COLOR",
+    "LANG",
+    "LC_ALL",
+    "NO_COLOR",
+    "PATH",
+    "TERM",
+    "TZ",
+)
 _PASSED_PREFIXES = ("OBSERVER_", "PYTEST_")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -44,6 +62,17 @@ class Spec:
     vhost: bool = True
     """Load vhost_net before the command runs."""
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run there, and which descriptors its output goes to."""
+
+    argv: Sequence[str]
+    stdout: int = 1
+    stderr: int = 2
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    """The caller's; the command gets some of it: see `passed_env`."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +154,11 @@ def _log_folder(build: Path) -> Path:
 
 def run_nested(
     spec: Spec,
-    argv: Sequence[str],
-    *,
+    command: Command,
     root: Path,
-    stdout: int = 1,
-    stderr: int = 2,
-    env: Mapping[str, str] = os.environ,
     say: Callable[[str], None] = silent,
 ) -> NestedRun:
-    """Run the command with the checkout at `root`, its output going to descriptors.
+    """Run the command to its end, with the checkout at `root` shared.
 
     Raises KernelSplatError where the nested kernel complained, NestedHostError where
     the nested host did not come up or broke, NestedHostDeadlineError after `limits`.
@@ -143,8 +168,8 @@ def run_nested(
     kernel = fetch(spec.kernel, build, say)
     kvm = accelerator.probe(kernel.image, build / "kvm.json").kvm
     job = Job(
-        argv=tuple(argv),
-        env=passed_env(env, root),
+        argv=tuple(command.argv),
+        env=passed_env(command.env, root),
         cwd=str(root),
         modules=_modules(_vendor(kvm=kvm), vhost=spec.vhost),
     )
@@ -159,26 +184,25 @@ def run_nested(
         first_root.write_bytes(initramfs.build(kernel, paths))
         machine = Machine(kernel.image, first_root, root, spec.cpus, spec.memory, kvm)
         with Session(machine, _log_folder(build), spec.limits) as session:
-            status = _run_and_judge(session, job, stdout, stderr)
+            status = _run_and_judge(session, job, command)
     return NestedRun(status, session.console, session.boot_s, kvm)
 
 
-def _run_and_judge(session: Session, job: Job, stdout: int, stderr: int) -> int:
-    """The command's status, or what the nested kernel had to complain of."""
+def _run_and_judge(session: Session, job: Job, command: Command) -> int:
+    """The command's status, unless the nested kernel had something to complain of."""
     try:
-        status = session.run(job, stdout, stderr)
-        how = f"the command itself ended with {status}"
+        status = session.run(job, command.stdout, command.stderr)
     except NestedHostError as error:
-        status, how = None, error.message
-        failure: NestedHostError | None = error
-    else:
-        failure = None
-    splats = find_splats(session.console.read_text(errors="replace"))
+        _raise_for_splats(session.console, error.message)
+        raise
+    _raise_for_splats(session.console, f"the command itself ended with {status}")
+    return status
+
+
+def _raise_for_splats(console: Path, otherwise: str) -> None:
+    splats = find_splats(console.read_text(errors="replace"))
     if splats:
         shown = "\n  ".join(splats[:10])
         raise KernelSplatError(
-            f"the nested kernel complained, see {session.console} ({how}):\n  {shown}"
-        ) from failure
-    if failure or status is None:
-        raise failure or AssertionError("no status and no failure")
-    return status
+            f"the nested kernel complained, see {console} ({otherwise}):\n  {shown}"
+        )

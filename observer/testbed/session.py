@@ -7,6 +7,7 @@ session: the kernel kills QEMU when the thread that started it ends.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import selectors
@@ -146,10 +147,8 @@ class Session:
             number = signal.SIGTERM if isinstance(error, SystemExit) else signal.SIGINT
             if self.boot_s and not self._ended:
                 self._send(Signal(number))
-                try:
+                with contextlib.suppress(NestedHostError):
                     self._until(self._clock() + INTERRUPT_GRACE_S, job, sinks)
-                except NestedHostError:
-                    pass
             raise
         if self._ended is None:
             raise AssertionError("the loop ends with a status or an error")

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+from observer.testbed.machine import Machine
+from observer.testbed.protocol import CONTROL, STDERR, STDOUT
+
+SOCKETS = {CONTROL: 5, STDOUT: 6, STDERR: 7}
+
+
+def _argv(*, kvm: bool = False, checkout: str = "/src") -> list[str]:
+    paths = Path("/vmlinuz"), Path("/initramfs"), Path(checkout)
+    return Machine(*paths, cpus=2, memory="6G", kvm=kvm).argv(Path("/log"), SOCKETS)
+
+
+def test_emulates_where_there_is_no_kvm() -> None:
+    """The emulated CPU has svm: "max" is the one that does."""
+    assert "max" in _argv()
+    assert "kvm" not in _argv()
+
+
+def test_uses_kvm_where_it_works() -> None:
+    """With KVM the nested host sees this machine's CPU."""
+    assert _argv(kvm=True)[_argv(kvm=True).index("-accel") :][:4] == [
+        *("-accel", "kvm", "-cpu", "host")
+    ]
+
+
+def test_the_root_is_read_only_and_the_checkout_is_not() -> None:
+    """Nothing but the checkout can be changed from inside."""
+    shares = [value for value in _argv() if value.startswith("local,")]
+
+    assert [("path=/," in s, "readonly=on" in s) for s in shares] == [
+        (True, True),
+        (False, False),
+    ]
+
+
+def test_commas_in_a_path_stay_in_the_path() -> None:
+    """QEMU splits at single commas."""
+    assert any("path=/a,,b,security_model" in value for value in _argv(checkout="/a,b"))
+
+
+def test_each_port_has_its_own_socket() -> None:
+    """The inherited descriptors are wired to the ports of the same name."""
+    for port, fd in SOCKETS.items():
+        assert f"socket,id={port},fd={fd}" in _argv()
+        assert f"virtserialport,bus=ports.0,name={port},chardev={port}" in _argv()
