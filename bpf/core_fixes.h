@@ -43,7 +43,8 @@ static __always_inline struct task_struct *worker_task(void *worker)
 {
 	struct task_struct *task = 0;
 
-	/* "vhost: Reintroduce kthread API and add mode selection" (in v6.17, and stable): either may be NULL */
+	/* "vhost: Reintroduce kthread API and add mode selection" (in v6.17, and stable): either
+	 * may be NULL */
 	if (bpf_core_field_exists(struct vhost_worker___kthread, kthread_task))
 		task = BPF_CORE_READ((struct vhost_worker___kthread *)worker, kthread_task);
 	if (!task)
@@ -56,10 +57,12 @@ static __always_inline struct task_struct *vq_task(struct vhost_virtqueue *vq)
 {
 	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
 
-	/* commit 228a27cf78af ("vhost: Allow worker switching while work is queueing"), in v6.5 each ring has one */
+	/* commit 228a27cf78af ("vhost: Allow worker switching while work is queueing"), in v6.5
+	 * each ring has one */
 	if (bpf_core_field_exists(struct vhost_virtqueue___worker, worker))
 		return worker_task(BPF_CORE_READ((struct vhost_virtqueue___worker *)vq, worker));
-	/* commit 6e890c5d5021 ("vhost: use vhost_tasks for worker threads"), in v6.4 one for the device */
+	/* commit 6e890c5d5021 ("vhost: use vhost_tasks for worker threads"), in v6.4 one for the
+	 * device */
 	if (bpf_core_type_exists(struct vhost_worker___vtsk))
 		return worker_task(BPF_CORE_READ((struct vhost_dev___worker *)dev, worker));
 	return BPF_CORE_READ((struct vhost_dev___worker *)dev, worker);

@@ -4,7 +4,8 @@
 
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h: the whole thread group is going */
 
-/* A thread alone may end; the process goes when its group exits or its leader, the last one, does. */
+/* A thread alone may end; the process goes when its group exits or its leader, the last one, does.
+ */
 static __always_inline bool group_is_exiting(struct task_struct *task)
 {
 	return (task->signal->flags & SIGNAL_GROUP_EXIT) || task->pid == task->tgid;
@@ -19,7 +20,8 @@ static __always_inline int handle_exit(struct task_struct *task)
 
 	u64 now = bpf_ktime_get_ns();
 	u32 vm = p->vm;
-	u32 code = (task->signal->flags & SIGNAL_GROUP_EXIT) ? task->signal->group_exit_code : task->exit_code;
+	u32 code = (task->signal->flags & SIGNAL_GROUP_EXIT) ? task->signal->group_exit_code
+							     : task->exit_code;
 	struct vm_cell *v = bpf_map_lookup_elem(&vms, &vm);
 	if (p->kind == PROCESS_VMM && v && v->tgid == tgid) {
 		v->exited = 1;
@@ -48,7 +50,9 @@ int BPF_PROG(on_process_exit, struct task_struct *task)
 SEC("tp_btf/module_load")
 int BPF_PROG(on_module_load)
 {
-	struct suspicion s = { .now_ns = bpf_ktime_get_ns(), .kind = NOTE_MODULE, .vm = NO_SLOT, .slot = NO_SLOT };
+	struct suspicion s = {
+		.now_ns = bpf_ktime_get_ns(), .kind = NOTE_MODULE, .vm = NO_SLOT, .slot = NO_SLOT
+	};
 	raise(&s, BPF_RB_FORCE_WAKEUP);
 	return 0;
 }

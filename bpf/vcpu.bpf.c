@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* vcpu.bpf.c: a vCPU that consumes CPU time owes exits of its own making; its VM owes a sign of life.
+/* vcpu.bpf.c: a vCPU that consumes CPU time owes exits of its own making; its VM owes a sign of
+ * life.
  *
- * The fair clock of a vCPU is its thread's sum_exec_runtime, which the scheduler keeps anyway: an exit stores it,
- * and only the alarm, ten times a second at most, compares.  So an exit costs one program, entries cost none. */
+ * The fair clock of a vCPU is its thread's sum_exec_runtime, which the scheduler keeps anyway: an
+ * exit stores it, and only the alarm, ten times a second at most, compares.  So an exit costs one
+ * program, entries cost none. */
 #include "books.bpf.h"
 #include "core_fixes.h"
 #include "exit_reasons.h"
@@ -11,7 +13,8 @@ const volatile u64 vcpu_limit_ns = 100 * MS;
 const volatile u64 validity_ns = 500 * MS; /* a guest silent for so long is asked */
 const volatile u64 answer_ns = 50 * MS;	   /* and has so long to answer */
 const volatile u64 called_ns = 50 * MS;	   /* a guest that was called consumes within */
-const volatile u64 grid_ns = 100 * MS;	   /* silent VMs become late together: few wake-ups for many VMs */
+const volatile u64 grid_ns =
+	100 * MS; /* silent VMs become late together: few wake-ups for many VMs */
 
 SHARED_ARRAY(vcpus, struct vcpu_cell, MAX_VCPUS, BPF_F_MMAPABLE);
 SHARED_ARRAY(vcpu_alarms, struct alarm, MAX_VCPUS, 0);
@@ -21,7 +24,8 @@ SHARED_HASH(vm_by_kvm, u64, u32, MAX_VMS);
 SLOT_QUEUE(free_vms, MAX_VMS);
 SLOT_QUEUE(free_vcpus, MAX_VCPUS);
 
-/* tid << 32 | slot of the vCPU that made the last exit on this CPU; one word, so that it is never torn. */
+/* tid << 32 | slot of the vCPU that made the last exit on this CPU; one word, so that it is never
+ * torn. */
 struct last_vcpu {
 	u64 tid_slot;
 	u64 pad[7];
@@ -39,12 +43,9 @@ static void suspect_vm(u32 slot, struct vm_cell *vm, u32 kind, u64 since, u64 no
 		.vm = slot,
 		.slot = NO_SLOT,
 	};
-	if (vm->hushed)
-		return;
 	vm->suspected_ns = now;
 	raise(&s, BPF_RB_FORCE_WAKEUP);
 }
-
 
 /* Judge a VM's debts; returns after how many ns to look again. */
 static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
@@ -53,6 +54,8 @@ static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 	u64 age = now > sign ? now - sign : 0;
 
 	vm->fast = 0;
+	if (vm->hushed)
+		return validity_ns;
 	if (asked > sign && asked > vm->suspected_ns && asked <= now) {
 		if (now - asked < answer_ns)
 			return answer_ns - (now - asked) + MS;
@@ -71,7 +74,8 @@ static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 		suspect_vm(slot, vm, SUSPECT_SILENT, sign, now);
 		return answer_ns + 2 * MS; /* by then the answer is there or is late */
 	}
-	/* the first tick of the grid at which it will have been silent for all but one tick of its validity */
+	/* the first tick of the grid at which it will have been silent for all but one tick of its
+	 * validity */
 	u64 due = sign + validity_ns - grid_ns;
 	return due + grid_ns - 1 - (due + grid_ns - 1) % grid_ns - now;
 }
@@ -109,7 +113,8 @@ static u64 runtime_owed(struct vcpu_cell *c, u64 now, bool *asleep)
 		return 0;
 	}
 	*asleep = !on_cpu && BPF_CORE_READ(task, __state);
-	/* Never taken off the CPU since: the wall clock is exact where a host without ticks keeps no runtime. */
+	/* Never taken off the CPU since: the wall clock is exact where a host without ticks keeps
+	 * no runtime. */
 	if (on_cpu && BPF_CORE_READ(task, sched_info.pcount) == c->own_pcount)
 		return now - c->own_ns;
 	return runtime > c->own_runtime_ns ? runtime - c->own_runtime_ns : 0;
@@ -183,7 +188,7 @@ static u32 enter_vm(struct kvm *kvm, u32 tgid, u64 now)
 
 	if (known && known->kind == PROCESS_VMM)
 		return known->vm;
-	if (bpf_map_pop_elem(&free_vms, &slot)) {
+	if (take_slot(&free_vms, POOL_VMS, MAX_VMS, &slot)) {
 		drop(DROP_VM_SLOT);
 		return NO_SLOT;
 	}
@@ -202,7 +207,12 @@ static u32 enter_vm(struct kvm *kvm, u32 tgid, u64 now)
 		vm->flags |= VM_HLT_IN_GUEST;
 	vm->tgid = tgid;
 	bpf_map_update_elem(&vm_by_kvm, &key, &slot, BPF_ANY);
-	struct suspicion s = { .now_ns = now, .since_ns = now, .kind = NOTE_VM, .tgid = tgid, .vm = slot, .slot = NO_SLOT };
+	struct suspicion s = { .now_ns = now,
+			       .since_ns = now,
+			       .kind = NOTE_VM,
+			       .tgid = tgid,
+			       .vm = slot,
+			       .slot = NO_SLOT };
 	raise(&s, BPF_RB_FORCE_WAKEUP);
 	set_vm_alarm(slot, validity_ns);
 	return slot;
@@ -213,7 +223,7 @@ static struct vcpu_cell *enter_vcpu(struct kvm_vcpu *vcpu, u32 tid, u32 tgid, u3
 	u32 vm = enter_vm(BPF_CORE_READ(vcpu, kvm), tgid, now);
 	if (vm == NO_SLOT)
 		return 0;
-	if (bpf_map_pop_elem(&free_vcpus, slot)) {
+	if (take_slot(&free_vcpus, POOL_VCPUS, MAX_VCPUS, slot)) {
 		drop(DROP_VCPU_SLOT);
 		return 0;
 	}
@@ -301,8 +311,10 @@ static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 			struct vm_cell *vm = bpf_map_lookup_elem(&vms, &c->vm);
 			c->halts++;
 			c->halt_ns = now;
-			if (vm)
+			if (vm) {
 				vm->sign_ns = now;
+				vm->hushed = 0;
+			}
 		}
 	}
 	c->isa = isa;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* vmlinux.h: the few kernel types that our programs read, with the few fields that they read.
  *
- * Kept by hand, so that the build needs no BTF and a reader sees what we depend on.  Offsets here mean nothing:
- * preserve_access_index makes libbpf put in those of the running kernel.  A ___suffix names one of several
- * layouts of the same type; core_fixes.h chooses. */
+ * Kept by hand, so that the build needs no BTF and a reader sees what we depend on.  Offsets here
+ * mean nothing: preserve_access_index makes libbpf put in those of the running kernel.  A ___suffix
+ * names one of several layouts of the same type; core_fixes.h chooses. */
 #ifndef __VMLINUX_H__
 #define __VMLINUX_H__
 
@@ -62,7 +62,6 @@ struct wait_queue_head {
 };
 
 struct wait_queue_entry {
-	void *func;
 	struct list_head entry;
 };
 
@@ -182,7 +181,6 @@ struct vhost_virtqueue {
 	void *avail, *used;
 	struct file *kick;
 	struct vhost_poll poll;
-	void *handle_kick;
 	u16 last_avail_idx, last_used_idx;
 	void *private_data;
 	u64 acked_features;

@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* vring.bpf.c: a back end that is kicked owes service, a guest that is called owes consumption.
  *
- * Nothing runs for a packet.  A kick opens a debt if the back end has not taken what is offered; the alarm reads
- * the back end's own index and closes it.  Both ends of every ring pass KVM: the doorbell (ioeventfd) and the
- * interrupt (irqfd), so vhost, vhost-user and QEMU's own devices are seen by the same two programs. */
+ * Nothing runs for a packet.  A kick opens a debt if the back end has not taken what is offered;
+ * the alarm reads the back end's own index and closes it.  Both ends of every ring pass KVM: the
+ * doorbell (ioeventfd) and the interrupt (irqfd), so vhost, vhost-user and QEMU's own devices are
+ * seen by the same two programs. */
 #include "books.bpf.h"
 #include "core_fixes.h"
 
-#define VIRTIO_F_EVENT_IDX 29 /* include/uapi/linux/virtio_ring.h */
+#define VIRTIO_F_EVENT_IDX   29 /* include/uapi/linux/virtio_ring.h */
 #define VIRTIO_F_RING_PACKED 34
-#define MAX_SIBLINGS 8 /* rings of one vhost device that its first kick makes known */
-#define EPOLLIN 1
+#define MAX_SIBLINGS	     8 /* rings of one vhost device that its first kick makes known */
+#define EPOLLIN		     1
 
 const volatile u64 backend_limit_ns = 20 * MS;
 const volatile u64 starved_limit_ns = 50 * MS; /* waited so long for a CPU: starved, not hung */
 const volatile u64 called_ns = 50 * MS;
-/* From /proc/kallsyms, by the loader: these functions are static. */
-const volatile u64 vhost_poll_wakeup_addr;
-const volatile u64 handle_rx_kick_addr; /* its kick offers buffers, it asks for nothing */
 
 SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_ARRAY(ring_alarms, struct alarm, MAX_RINGS, 0);
@@ -52,7 +50,8 @@ static u32 worker_tid(struct vhost_virtqueue *vq)
 	return BPF_CORE_READ(task, pid);
 }
 
-static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 now, struct debtor *d)
+static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 now,
+			   struct debtor *d)
 {
 	struct task_struct *task = vq_task(vq);
 	u64 delay = BPF_CORE_READ(task, sched_info.run_delay);
@@ -61,8 +60,10 @@ static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 
 
 	d->waited_ns = delay > r->run_delay_ns ? delay - r->run_delay_ns : 0;
 	if (queued) {
-		/* last_queued is on the clock of the run queue, which ticks while somebody waits in it */
-		const struct rq *rq = bpf_per_cpu_ptr(&runqueues, BPF_CORE_READ(task, thread_info.cpu));
+		/* last_queued is on the clock of the run queue, which ticks while somebody waits in
+		 * it */
+		const struct rq *rq =
+			bpf_per_cpu_ptr(&runqueues, BPF_CORE_READ(task, thread_info.cpu));
 		u64 clock = rq ? rq->clock : 0;
 		if (clock > queued)
 			d->waited_ns += clock - queued;
@@ -84,14 +85,15 @@ static void suspect_ring(u32 slot, struct ring_cell *r, u32 kind, u64 value, u64
 		.vm = r->vm,
 		.slot = slot,
 	};
-	if (r->hushed || !vm)
+	if (r->hushed == HUSH_ALL || !vm)
 		return;
 	r->suspected_ns = now;
 	r->suspicions++;
 	raise(&s, BPF_RB_FORCE_WAKEUP);
 }
 
-/* The rings' words in the VMM's memory; only where that is mapped, i.e. in its threads and its vhost workers. */
+/* The rings' words in the VMM's memory; only where that is mapped, i.e. in its threads and its
+ * vhost workers. */
 static __always_inline void look_at_memory(struct ring_cell *r)
 {
 	u64 avail = r->avail_addr, used = r->used_addr;
@@ -162,16 +164,23 @@ static u64 judge_vhost_ring(u32 slot, struct ring_cell *r, u64 now)
 	return (starved_in < hung_in ? starved_in : hung_in) + MS / 2;
 }
 
-/* A process that serves a ring reads its kick eventfd: a count that stays is a kick not taken. */
+/* A process that serves a ring reads its kick eventfd: a count that stays is a kick not taken.
+ * Taken is not yet served: that it calls the guest shows it. */
 static u64 judge_user_ring(u32 slot, struct ring_cell *r, u64 now)
 {
 	struct eventfd_ctx *ctx = (void *)r->kick_ctx;
 
-	if (!BPF_CORE_READ(ctx, count) || (u32)BPF_CORE_READ(ctx, id) != r->eventfd_id)
+	u64 age = now - r->since_ns;
+	bool taken = !BPF_CORE_READ(ctx, count);
+	struct process *p = bpf_map_lookup_elem(&processes, &r->worker_tid);
+
+	if ((u32)BPF_CORE_READ(ctx, id) != r->eventfd_id)
+		return 0; /* freed */
+	if (taken && (!p || p->call_ns > r->since_ns || r->hushed))
 		return 0;
-	if (now - r->since_ns < backend_limit_ns)
-		return backend_limit_ns - (now - r->since_ns) + MS / 2;
-	suspect_ring(slot, r, SUSPECT_BACKEND, now - r->since_ns, now);
+	if (age < backend_limit_ns)
+		return backend_limit_ns - age + MS / 2;
+	suspect_ring(slot, r, taken ? SUSPECT_UNCALLED : SUSPECT_BACKEND, age, now);
 	return 10 * backend_limit_ns;
 }
 
@@ -183,7 +192,8 @@ static int on_ring_alarm(void *map, u32 *slot, struct alarm *a)
 		return 0;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &r->vm);
 	if (vm && vm->tgid && !vm->exited && r->since_ns)
-		again = r->kind == RING_VHOST ? judge_vhost_ring(*slot, r, now) : judge_user_ring(*slot, r, now);
+		again = r->kind == RING_VHOST ? judge_vhost_ring(*slot, r, now)
+					      : judge_user_ring(*slot, r, now);
 	if (!again) {
 		r->since_ns = 0;
 		r->armed = 0;
@@ -210,11 +220,11 @@ static void open_debt(u32 slot, struct ring_cell *r, u64 now)
 	}
 }
 
-static struct ring_cell *enter_ring(u64 ctx, struct vhost_virtqueue *vq, u32 vm_slot, u32 *slot)
+static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u32 *slot)
 {
 	struct eventfd_ctx *kick = (void *)ctx;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
-	if (!vm || bpf_map_pop_elem(&free_rings, slot)) {
+	if (!vm || take_slot(&free_rings, POOL_RINGS, MAX_RINGS, slot)) {
 		drop(DROP_RING_SLOT);
 		return 0;
 	}
@@ -228,61 +238,96 @@ static struct ring_cell *enter_ring(u64 ctx, struct vhost_virtqueue *vq, u32 vm_
 	r->kick_ctx = ctx;
 	r->eventfd_id = BPF_CORE_READ(kick, id);
 	r->flags = RING_SERVES_KICK;
-	r->vq = (u64)vq;
-	if (vq) {
-		r->handler = (u64)BPF_CORE_READ(vq, handle_kick);
-		r->device = (u64)BPF_CORE_READ(vq, dev);
-		r->worker_tid = worker_tid(vq);
-		if (r->handler == handle_rx_kick_addr)
-			r->flags = 0;
-		look_at_vq(r, vq);
-	}
-	r->kind = vq ? RING_VHOST : RING_USER;
 	u32 i = __sync_fetch_and_add(&vm->nr_rings, 1);
 	if (i < MAX_RINGS_PER_VM)
 		vm->rings[i] = *slot + 1;
 	else
 		drop(DROP_RING_LIST);
-	struct suspicion s = {
-		.now_ns = bpf_ktime_get_ns(),
-		.kind = NOTE_RING,
-		.tgid = vm->tgid,
-		.vm = vm_slot,
-		.slot = *slot,
-	};
-	raise(&s, BPF_RB_NO_WAKEUP);
 	return r;
 }
 
-/* Who waits for this eventfd?  vhost's own callback means the kernel serves it, and leads to the ring. */
-static struct vhost_virtqueue *vq_behind(struct eventfd_ctx *ctx)
+static void note_ring(struct ring_cell *r, u32 slot)
+{
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &r->vm);
+	struct suspicion s = {
+		.now_ns = bpf_ktime_get_ns(),
+		.kind = NOTE_RING,
+		.tgid = vm ? vm->tgid : 0,
+		.vm = r->vm,
+		.slot = slot,
+	};
+	raise(&s, BPF_RB_FORCE_WAKEUP);
+}
+
+static void enter_vhost_ring(struct vhost_virtqueue *vq, u32 index, u32 count, u32 vm)
+{
+	u64 ctx = kick_ctx_of(vq);
+	u32 slot;
+
+	if (!ctx || bpf_map_lookup_elem(&ring_by_kick, &ctx))
+		return;
+	struct ring_cell *r = enter_ring(ctx, vm, &slot);
+	if (!r)
+		return;
+	r->vq = (u64)vq;
+	r->index = index;
+	r->device = (u64)BPF_CORE_READ(vq, dev);
+	r->worker_tid = worker_tid(vq);
+	/* net and vsock have two rings, and the first only offers buffers */
+	if (count == 2 && index == 0)
+		r->flags = 0;
+	look_at_vq(r, vq);
+	r->kind = RING_VHOST;
+	note_ring(r, slot);
+}
+
+/* If this waiter of an eventfd is the poll of a vhost ring, enter all rings of its device.
+ * Whether it is one is seen from the ring itself: its device lists it, and its kick is this
+ * eventfd. */
+static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
+{
+	struct vhost_virtqueue *vq =
+		(void *)waiter - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
+	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
+	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs), *other;
+	int count = BPF_CORE_READ(dev, nvqs);
+	bool listed = false;
+
+	if (!list || kick_ctx_of(vq) != ctx)
+		return false;
+	for (int i = 0; i < MAX_SIBLINGS && i < count; i++) {
+		other = 0;
+		bpf_probe_read_kernel(&other, sizeof(other), list + i);
+		listed |= other == vq;
+	}
+	for (int i = 0; listed && i < MAX_SIBLINGS && i < count; i++) {
+		other = 0;
+		bpf_probe_read_kernel(&other, sizeof(other), list + i);
+		if (other)
+			enter_vhost_ring(other, i, count, vm);
+	}
+	return listed;
+}
+
+/* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
+static void enter_rings(struct eventfd_ctx *ctx, u32 vm)
 {
 	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
 	struct list_head *at = BPF_CORE_READ(head, next);
+	struct ring_cell *r;
+	u32 slot;
 
 	for (int i = 0; i < 4 && at && at != head; i++) {
-		struct wait_queue_entry *w = (void *)at - bpf_core_field_offset(struct wait_queue_entry, entry);
-		if ((u64)BPF_CORE_READ(w, func) == vhost_poll_wakeup_addr)
-			return (void *)w - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
+		if (enter_vhost((void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
+				(u64)ctx, vm))
+			return;
 		at = BPF_CORE_READ(at, next);
 	}
-	return 0;
-}
-
-static void enter_siblings(struct vhost_virtqueue *vq, u32 vm)
-{
-	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
-	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs);
-	int count = BPF_CORE_READ(dev, nvqs);
-
-	for (int i = 0; i < MAX_SIBLINGS && i < count; i++) {
-		struct vhost_virtqueue *other = 0;
-		u32 slot;
-		bpf_probe_read_kernel(&other, sizeof(other), list + i);
-		u64 ctx = other ? kick_ctx_of(other) : 0;
-		if (ctx && !bpf_map_lookup_elem(&ring_by_kick, &ctx))
-			enter_ring(ctx, other, vm, &slot);
-	}
+	r = enter_ring((u64)ctx, vm, &slot);
+	if (!r)
+		return;
+	r->kind = RING_USER;
+	note_ring(r, slot);
 }
 
 static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u32 *slot)
@@ -291,14 +336,11 @@ static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u32 *slot)
 	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &key);
 
 	if (!known) {
-		struct vhost_virtqueue *vq = vq_behind(ctx);
-		if (!vq)
-			return enter_ring(key, 0, vm, slot);
-		enter_siblings(vq, vm);
+		enter_rings(ctx, vm);
 		known = bpf_map_lookup_elem(&ring_by_kick, &key);
-		if (!known)
-			return 0;
 	}
+	if (!known)
+		return 0;
 	*slot = *known;
 	return bpf_map_lookup_elem(&rings, slot);
 }
@@ -318,7 +360,8 @@ static __always_inline void kicked_vhost(u32 slot, struct ring_cell *r, u64 now)
 	open_debt(slot, r, now);
 }
 
-static __always_inline void kicked_user(u32 slot, struct ring_cell *r, struct eventfd_ctx *ctx, u64 now)
+static __always_inline void kicked_user(u32 slot, struct ring_cell *r, struct eventfd_ctx *ctx,
+					u64 now)
 {
 	/* a count of one is this kick: an older one was taken */
 	if (BPF_CORE_READ(ctx, count) <= 1 || !r->since_ns)
@@ -339,6 +382,7 @@ static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_devi
 		return 0;
 	vm->kick_ns = now;
 	vm->sign_ns = now;
+	vm->hushed = 0;
 	__sync_fetch_and_add(&vm->kicks, 1);
 	r->kicks++;
 	r->doorbell = addr;
@@ -349,27 +393,35 @@ static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_devi
 	return 0;
 }
 
-/* On return, and only where this doorbell was meant: several may share an address and differ in datamatch. */
+/* On return, and only where this doorbell was meant: several may share an address and differ in
+ * datamatch. */
 SEC("fexit/ioeventfd_write")
-int BPF_PROG(on_kick, struct kvm_vcpu *vcpu, struct kvm_io_device *this, u64 addr, int len, void *val, int ret)
+int BPF_PROG(on_kick, struct kvm_vcpu *vcpu, struct kvm_io_device *this, u64 addr, int len,
+	     void *val, int ret)
 {
 	return ret ? 0 : handle_kick(vcpu, this, addr);
 }
 
-/* With EVENT_IDX a second call means that the guest consumed the first, so only the last one is owed. */
+/* With EVENT_IDX a second call means that the guest consumed the first, so only the last one is
+ * owed. */
 static __always_inline int handle_call(struct wait_queue_entry *wait)
 {
-	struct kvm_kernel_irqfd *irqfd = (void *)wait - bpf_core_field_offset(struct kvm_kernel_irqfd, wait);
+	struct kvm_kernel_irqfd *irqfd =
+		(void *)wait - bpf_core_field_offset(struct kvm_kernel_irqfd, wait);
 	u64 kvm = (u64)BPF_CORE_READ(irqfd, kvm);
 	u32 *slot = bpf_map_lookup_elem(&vm_by_kvm, &kvm);
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	if (!slot)
 		return 0;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, slot);
+	struct process *caller = bpf_map_lookup_elem(&processes, &tgid);
 	struct alarm *a = bpf_map_lookup_elem(&vm_alarms, slot);
 	if (!vm || !a)
 		return 0;
 	vm->call_ns = bpf_ktime_get_ns();
 	__sync_fetch_and_add(&vm->calls, 1);
+	if (caller)
+		caller->call_ns = vm->call_ns;
 	if (!vm->fast && !vm->exited) {
 		vm->fast = 1;
 		bpf_timer_start(&a->timer, called_ns + MS, 0);
@@ -381,6 +433,22 @@ SEC("fentry/irqfd_wakeup")
 int BPF_PROG(on_call, struct wait_queue_entry *wait, unsigned int mode, int sync, void *key)
 {
 	return (u64)key & EPOLLIN ? handle_call(wait) : 0;
+}
+
+/* User space runs it (BPF_PROG_TEST_RUN) for its second look: vhost's own indices are in kernel
+ * memory. */
+SEC("syscall")
+int look_at_ring(struct ring_look *look)
+{
+	u32 slot = look->slot;
+	struct ring_cell *r = bpf_map_lookup_elem(&rings, &slot);
+
+	look->known = 0;
+	if (!r || r->kind != RING_VHOST || kick_ctx_of((void *)r->vq) != r->kick_ctx)
+		return 0;
+	look_at_vq(r, (void *)r->vq);
+	look->known = 1;
+	return 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

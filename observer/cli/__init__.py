@@ -11,6 +11,14 @@ from observer.cli.group import VerbGroup
 __all__ = ["VERBS", "main"]
 
 VERBS = {
+    "run": "observer.cli.run:run",
+    "status": "observer.cli.see:status",
+    "top": "observer.cli.see:top",
+    "events": "observer.cli.see:events",
+    "check": "observer.cli.see:check",
+    "inhibit": "observer.cli.gates:inhibit",
+    "resume": "observer.cli.gates:resume",
+    "config": "observer.cli.config:config",
     "doctor": "observer.cli.doctor:doctor",
     "testbed": "observer.cli.testbed:testbed",
 }

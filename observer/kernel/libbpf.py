@@ -39,7 +39,9 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_object__next_program": (c.c_void_p, [c.c_void_p, c.c_void_p]),
     "bpf_object__find_map_by_name": (c.c_void_p, [c.c_void_p, c.c_char_p]),
     "bpf_program__name": (c.c_char_p, [c.c_void_p]),
-    "bpf_program__fd": (c.c_int, [c.c_void_p]),
+    "bpf_program__section_name": (c.c_char_p, [c.c_void_p]),
+    "bpf_program__pin": (c.c_int, [c.c_void_p, c.c_char_p]),
+    "bpf_prog_test_run_opts": (c.c_int, [c.c_int, c.c_void_p]),
     "bpf_program__attach": (c.c_void_p, [c.c_void_p]),
     "bpf_link__pin": (c.c_int, [c.c_void_p, c.c_char_p]),
     "bpf_link__destroy": (c.c_int, [c.c_void_p]),
@@ -75,6 +77,28 @@ class _OpenOptions(c.Structure):
         ("kernel_log_buf", c.c_char_p),
         ("kernel_log_size", c.c_size_t),
         ("kernel_log_level", c.c_uint32),
+    )
+
+
+class _RunOptions(c.Structure):
+    """`struct bpf_test_run_opts` of libbpf 1.0."""
+
+    _fields_ = (
+        ("sz", c.c_size_t),
+        ("data_in", c.c_void_p),
+        ("data_out", c.c_void_p),
+        ("data_size_in", c.c_uint32),
+        ("data_size_out", c.c_uint32),
+        ("ctx_in", c.c_void_p),
+        ("ctx_out", c.c_void_p),
+        ("ctx_size_in", c.c_uint32),
+        ("ctx_size_out", c.c_uint32),
+        ("retval", c.c_uint32),
+        ("repeat", c.c_int),
+        ("duration", c.c_uint32),
+        ("flags", c.c_uint32),
+        ("cpu", c.c_uint32),
+        ("batch_size", c.c_uint32),
     )
 
 
@@ -126,19 +150,34 @@ class Libbpf:
 
     def _keep(self, level: int, pattern: bytes, arguments: int) -> int:
         if level <= 1:  # LIBBPF_WARN, LIBBPF_INFO
-            text = c.create_string_buffer(64 * 1024)  # a verifier log comes in one piece
+            # a verifier's log comes in one piece
+            text = c.create_string_buffer(64 * 1024)
             self._format(text, len(text), pattern, arguments)
             self.messages.extend(text.value.decode(errors="replace").splitlines())
         return 0
 
     def said(self) -> str:
-        """The last lines that libbpf or the verifier printed, on one line."""
-        return " | ".join(line for line in list(self.messages)[-QUOTED_LINES:] if line)
+        """Join the last lines that libbpf or the verifier printed."""
+        last = list(self.messages)[-QUOTED_LINES:]
+        return " | ".join(line for line in last if line)
 
     def get_pinned(self, path: Path) -> int | None:
         """Open a pinned map or link; None where nothing is pinned there."""
         fd = self.bpf_obj_get(os.fsencode(path))
         return None if fd < 0 else int(fd)
+
+    def run(self, program_fd: int, argument: bytes) -> bytes:
+        """Run a `SEC("syscall")` program; returns its argument as it left it."""
+        context = c.create_string_buffer(argument, len(argument))
+        options = _RunOptions(
+            sz=c.sizeof(_RunOptions),
+            ctx_in=c.addressof(context),
+            ctx_size_in=len(argument),
+        )
+        if self.bpf_prog_test_run_opts(program_fd, c.byref(options)):
+            reason = os.strerror(c.get_errno())
+            raise ProgramError(f"A BPF program cannot be run ({reason}).")
+        return context.raw
 
     def keys(self, map_fd: int, key_bytes: int) -> Iterator[bytes]:
         """All keys of a hash; keys that come or go meanwhile may be missed."""
@@ -156,9 +195,7 @@ class BpfObject:
         self._libbpf, self.path = libbpf, path
         self._root = None if pin_root is None else os.fsencode(pin_root)
         options = _OpenOptions(sz=c.sizeof(_OpenOptions), pin_root_path=self._root)
-        self._object = libbpf.bpf_object__open_file(
-            os.fsencode(path), c.byref(options)
-        )
+        self._object = libbpf.bpf_object__open_file(os.fsencode(path), c.byref(options))
         if not self._object:
             raise self._error("cannot be opened")
 
@@ -218,18 +255,20 @@ class BpfObject:
             found[self._libbpf.bpf_program__name(program).decode()] = program
         return found
 
-    def program_fd(self, name: str) -> int:
-        """Give the descriptor of a loaded program."""
-        return int(self._libbpf.bpf_program__fd(self.programs()[name]))
-
     def attach(self, pin_folder: Path | None) -> list[int]:
         """Attach every program; all or none.
 
         With a folder the links are pinned in it and outlive us; else they are returned
-        and die with `detach`.
+        and die with `detach`.  A program that only user space runs is pinned itself.
         """
         links: list[int] = []
         for name, program in self.programs().items():
+            if self._libbpf.bpf_program__section_name(program) == b"syscall":
+                if pin_folder is not None:
+                    self._libbpf.bpf_program__pin(
+                        program, os.fsencode(pin_folder / name)
+                    )
+                continue
             link = self._libbpf.bpf_program__attach(program)
             if not link:
                 error = self._error(f"has a program, {name}, that does not attach")

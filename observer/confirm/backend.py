@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second look at a back end that does not serve a kick.
+
+`RingLook.owes` comes from vhost's own index or the eventfd's count, the task's state
+from /proc: neither from the program that raised the suspicion.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from observer.clock import MS
+from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
+
+__all__ = ["BackEndLook", "judge_back_end"]
+
+LOOKS_APART_NS = 5 * MS
+STARVED_NS = 50 * MS
+BLOCKED_NS = 1000 * MS
+UNCALLED_PATIENCE_NS = 1000 * MS
+PATIENCE_NS = 3000 * MS
+
+
+class BackEndLook(msgspec.Struct, frozen=True):
+    """A ring and its server at one moment; `taken` is how far it has served."""
+
+    owes: bool
+    taken: int
+    state: str
+    runtime_ns: int
+    waited_ns: int
+
+
+def _names(late_ns: int, ring: str, server: str) -> str:
+    return f"{server} has not served {ring} for {late_ns / MS:.0f} ms"
+
+
+def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
+    *,
+    first: BackEndLook,
+    now: BackEndLook,
+    limit_ns: int,
+    late_ns: int,
+    age_ns: int,
+    since_ns: int,
+    ring: str,
+    server: str,
+    uncalled: bool,
+) -> Look:
+    """Compare two looks, `age_ns` apart, at a debt open for `late_ns`."""
+    if not now.owes or now.taken != first.taken:
+        return Refuted("it serves the ring")
+    if now.state in "ZX":
+        return Refuted("it is gone: its exit is another matter")
+    what = _names(late_ns, ring, server)
+    if now.state in "Tt":
+        return Confirmed(
+            VerdictKind.BACKEND_HUNG, server, since_ns, f"{what}: it is stopped"
+        )
+    if uncalled:
+        if age_ns > UNCALLED_PATIENCE_NS:
+            return Refuted("it took the kick, and may be at work on it")
+        return LookAgain(LOOKS_APART_NS * 4, "it took the kick")
+    if age_ns < LOOKS_APART_NS:
+        return LookAgain(LOOKS_APART_NS, "one look is not enough")
+    ran = now.runtime_ns - first.runtime_ns
+    if now.state == "D":
+        if late_ns < BLOCKED_NS:
+            return LookAgain(LOOKS_APART_NS * 2, "it is in uninterruptible sleep")
+        return Confirmed(
+            VerdictKind.BACKEND_BLOCKED,
+            server,
+            since_ns,
+            f"{what}: it is in uninterruptible sleep, the host's storage is stuck",
+        )
+    if now.state == "R" and ran * 4 < age_ns:
+        # runnable, yet not running: the host owes it a CPU
+        if late_ns < STARVED_NS:
+            return LookAgain(LOOKS_APART_NS, "it waits for a CPU")
+        return Confirmed(
+            VerdictKind.BACKEND_STARVED,
+            server,
+            since_ns,
+            f"{what}: it waits for a CPU and ran {ran / MS:.1f} of the last "
+            f"{age_ns / MS:.0f} ms",
+        )
+    fair_ns = late_ns - (now.waited_ns - first.waited_ns)
+    if fair_ns < limit_ns and age_ns < PATIENCE_NS:
+        return LookAgain(LOOKS_APART_NS, "it had to wait for a CPU")
+    return Confirmed(
+        VerdictKind.BACKEND_HUNG, server, since_ns, f"{what}, in state {now.state}"
+    )

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second look at an exit: is the process gone, and has it failed or ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from observer.clock import MS
+from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
+
+if TYPE_CHECKING:
+    from observer.inventory.task import TaskLook
+
+__all__ = ["describe_exit", "judge_exit"]
+
+PATIENCE_NS = 1000 * MS
+
+
+def describe_exit(code: int) -> str:
+    """Put a wait(2) status into words."""
+    if os.WIFSIGNALED(code):
+        number = os.WTERMSIG(code)
+        try:
+            return f"killed by {signal.Signals(number).name}"
+        except ValueError:
+            return f"killed by signal {number}"
+    return f"exited with status {os.WEXITSTATUS(code)}"
+
+
+def judge_exit(  # noqa: PLR0913 - the evidence has as many parts
+    *,
+    is_vmm: bool,
+    subject: str,
+    code: int,
+    since_ns: int,
+    age_ns: int,
+    seen: TaskLook,
+    start_ticks: int,
+) -> Look:
+    """Say whether a process that is said to exit has failed.
+
+    `seen` is the process now, `start_ticks` its start time as we knew it (0: unknown).
+    """
+    same = not start_ticks or seen.start_ticks in (0, start_ticks)
+    if same and not seen.gone:
+        if age_ns < PATIENCE_NS:
+            return LookAgain(2 * MS, "it still runs")
+        return Refuted("the process runs on")
+    if code == 0:
+        return Refuted("it ended by itself with status 0")
+    return Confirmed(
+        VerdictKind.VMM_CRASHED if is_vmm else VerdictKind.BACKEND_CRASHED,
+        subject,
+        since_ns,
+        f"{subject} {describe_exit(code)}; /proc shows it gone",
+    )

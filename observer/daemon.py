@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`observer run`: one daemon on a host, armed, watching, answering on its socket."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import signal
+import time
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from observer.clock import SECOND, MonotonicClock
+from observer.confirm.question import Questions
+from observer.errors import HostError, ProgramError
+from observer.export.server import Request, Server
+from observer.kernel.arm import Armed
+from observer.kernel.libbpf import Libbpf
+from observer.notify import notify_systemd
+from observer.watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from observer.config import Policy
+    from observer.model import Verdict
+
+__all__ = ["Daemon", "lock_host"]
+
+OBJECTS = Path(str(files("observer"))) / "bpf"
+
+
+def lock_host(runtime: Path) -> TextIO:
+    """Be the only observer on this host for as long as the file is open."""
+    try:
+        runtime.mkdir(mode=0o755, parents=True, exist_ok=True)
+        lock = (runtime / "lock").open("a+")
+    except OSError as e:
+        raise HostError(
+            f"{runtime} cannot be written ({e.strerror}): run as root, or set "
+            "paths.runtime in the policy."
+        ) from e
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as e:
+        lock.seek(0)
+        pid = lock.read().strip() or "unknown"
+        lock.close()
+        raise HostError(
+            f"An observer runs on this host already (pid {pid}): "
+            "stop it first, or ask it (observer status)."
+        ) from e
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def check_host(dev: Path = Path("/dev/kvm")) -> None:
+    """Refuse early, with a sentence, where nothing can work."""
+    if os.geteuid() != 0:
+        raise HostError("BPF programs need root: run it with sudo.")
+    if not dev.exists():
+        raise HostError(
+            f"{dev} is missing, this is no KVM host: load kvm_amd or kvm_intel, or "
+            "try it in the nested one (observer testbed run -- observer run)."
+        )
+
+
+class Daemon:
+    """Everything that `observer run` holds open."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        on_verdict: Callable[[Verdict], None],
+        on_note: Callable[[str, str], None],
+    ) -> None:
+        self._policy, self._on_verdict, self._on_note = policy, on_verdict, on_note
+        self._started_ns = time.monotonic_ns()
+        check_host()
+        runtime = Path(policy.paths.runtime)
+        self._lock = lock_host(runtime)
+        self._armed = Armed(Libbpf(), OBJECTS, policy.knobs(), Path(policy.paths.bpffs))
+        self.armed_in_ns = time.monotonic_ns() - self._started_ns
+        self._server = Server(runtime / "socket", policy.group, self._answer)
+        self.watch = Watch(
+            self._armed.books,
+            policy,
+            MonotonicClock(),
+            Questions(),
+            on_verdict=self._publish,
+            on_note=on_note,
+            on_module=self._arm_missing,
+        )
+
+    def _publish(self, verdict: Verdict) -> None:
+        self._on_verdict(verdict)
+        self._server.publish(verdict)
+
+    def _arm_missing(self) -> None:
+        try:
+            late = self._armed.arm_missing()
+        except ProgramError as e:  # e.g. a module that is loaded halfway
+            self._on_note("error", e.message)
+            return
+        if late:
+            self._on_note("armed", f"{', '.join(late)}: its modules are there now")
+            asyncio.get_running_loop().remove_reader(self.watch.books.fileno())
+            asyncio.get_running_loop().add_reader(
+                self.watch.books.fileno(), self.watch.hear
+            )
+
+    async def run(self) -> None:
+        """Watch until SIGTERM or Ctrl-C; then leave the kernel as it was."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await self._server.start()
+        self._tell()
+        try:
+            notify_systemd("READY=1")
+            await self.watch.run(stop)
+        finally:
+            notify_systemd("STOPPING=1")
+            await self._server.close()
+            self.watch.books.close(detach=True)
+            self._lock.close()
+
+    def _tell(self) -> None:
+        adopted = ", ".join(self._armed.adopted)
+        self._on_note(
+            "armed",
+            f"in {self.armed_in_ns / SECOND:.3f} s"
+            + (f", taken over as they were: {adopted}" if adopted else ""),
+        )
+        for name, reason in self.watch.books.left_out.items():
+            self._on_note("left out", f"{name}: {reason}")
+
+    def _answer(self, request: Request) -> Any:
+        watch = self.watch
+        match request.do:
+            case "status":
+                return self._status()
+            case "inhibit" | "resume":
+                if request.vm not in {vm.name for vm in watch.vms.values()}:
+                    raise ValueError(f"there is no VM {request.vm}")
+                if request.do == "inhibit":
+                    watch.inhibitions.inhibit(request.vm, request.for_ns)
+                    return True
+                return watch.inhibitions.resume(request.vm)
+            case _:
+                raise ValueError(f"unknown request {request.do}")
+
+    def _status(self) -> dict[str, Any]:
+        watch = self.watch
+        return {
+            "armed_in_ns": self.armed_in_ns,
+            "left_out": watch.books.left_out,
+            "dropped": watch.books.dropped(),
+            "refuted": watch.refuted,
+            "vms": [watch.describe(slot) for slot in sorted(watch.vms)],
+        }

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thread or process, read from /proc: state, CPU time, time spent waiting.
+
+None of these files takes the process's mmap_lock, so a stuck VMM cannot hold us up.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["TaskLook", "in_kvm_run", "look_at_task", "parse_stat", "tasks_of"]
+
+PF_EXITING = 0x4  # include/linux/sched.h
+KVM_RUN = "0xae80"  # include/uapi/linux/kvm.h
+STOPPED = frozenset("Tt")
+GONE = frozenset("ZX")
+
+
+class TaskLook(msgspec.Struct, frozen=True):
+    """A task at one moment; `state` as in proc(5), X where there is none."""
+
+    state: str
+    exiting: bool
+    start_ticks: int
+    runtime_ns: int
+    waited_ns: int
+
+    @property
+    def gone(self) -> bool:
+        """It runs no more code of its own."""
+        return self.state in GONE or self.exiting
+
+    @property
+    def stopped(self) -> bool:
+        """SIGSTOP or a tracer holds it."""
+        return self.state in STOPPED
+
+
+ABSENT = TaskLook("X", exiting=True, start_ticks=0, runtime_ns=0, waited_ns=0)
+
+
+def parse_stat(text: str) -> tuple[str, int, int]:
+    """State, flags and start time in ticks from /proc/PID/stat."""
+    fields = text[text.rindex(")") + 2 :].split()
+    return fields[0], int(fields[6]), int(fields[19])
+
+
+def look_at_task(folder: Path) -> TaskLook:
+    """Read /proc/PID or /proc/PID/task/TID; a task that is gone is `ABSENT`."""
+    try:
+        state, flags, start = parse_stat((folder / "stat").read_text())
+        run, waited, _ = (folder / "schedstat").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ABSENT
+    return TaskLook(state, bool(flags & PF_EXITING), start, int(run), int(waited))
+
+
+def tasks_of(proc: Path, pid: int) -> list[int]:
+    """Thread ids of a process; none if it is gone."""
+    try:
+        return [int(p.name) for p in (proc / str(pid) / "task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def in_kvm_run(folder: Path) -> bool:
+    """Say whether a vCPU's thread is in KVM_RUN: in the guest, halted, or about to."""
+    try:
+        words = (folder / "syscall").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return words[:1] == ["running"] or KVM_RUN in words[2:3]

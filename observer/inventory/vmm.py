@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A VMM's process: which VM it runs, on which taps, with which back ends.
+
+A back end is whoever holds an eventfd of the VMM's: every ring has two, and
+/proc/PID/fdinfo gives each its `eventfd-id`.  That finds vhost-user daemons without
+asking them, and without knowing their sockets.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from observer.inventory.task import look_at_task
+from observer.model import BackEnd, Vm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+__all__ = [
+    "comm_of",
+    "eventfd_count",
+    "eventfd_ids",
+    "find_back_ends",
+    "name_of",
+    "qmp_of",
+    "read_vm",
+    "taps_of",
+]
+
+
+def name_of(argv: list[str], comm: str, pid: int) -> str:
+    """Name a VM by `-name NAME` or `-name guest=NAME,…`, else by program and pid."""
+    for option, value in pairwise(argv):
+        if option in ("-name", "--name"):
+            pairs = dict(part.split("=", 1) for part in value.split(",") if "=" in part)
+            first = value.split(",", 1)[0]
+            return pairs.get("guest") or (first if "=" not in first else comm)
+    return f"{comm}-{pid}"
+
+
+def qmp_of(argv: list[str]) -> str | None:
+    """Give the path of a QMP socket that the command line names."""
+    chardevs, monitors = {}, []
+    for option, value in pairwise(argv):
+        parts = value.split(",")
+        pairs = dict(part.split("=", 1) for part in parts if "=" in part)
+        if option in ("-qmp", "--qmp") and value.startswith("unix:"):
+            return parts[0].removeprefix("unix:")
+        if option in ("-chardev", "--chardev") and parts[0] == "socket":
+            chardevs[pairs.get("id", "")] = pairs.get("path")
+        if option in ("-mon", "--mon") and pairs.get("mode") == "control":
+            monitors.append(pairs.get("chardev", ""))
+    return next((chardevs[m] for m in monitors if chardevs.get(m)), None)
+
+
+def comm_of(proc: Path, pid: int) -> str:
+    """Give the name of a process, `?` if it is gone."""
+    try:
+        return (proc / str(pid) / "comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return "?"
+
+
+def _fdinfos(proc: Path, pid: int) -> Iterator[str]:
+    """Contents of each fdinfo; descriptors that close meanwhile are passed over."""
+    try:
+        infos = list((proc / str(pid) / "fdinfo").iterdir())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return
+    for info in infos:
+        try:
+            yield info.read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def taps_of(proc: Path, pid: int) -> tuple[str, ...]:
+    """Names of the tap interfaces that a process holds, each once."""
+    found = (re.search(r"^iff:\s*(\S+)", t, re.MULTILINE) for t in _fdinfos(proc, pid))
+    return tuple(dict.fromkeys(m[1] for m in found if m))
+
+
+def eventfd_ids(proc: Path, pid: int) -> dict[int, int]:
+    """Eventfds of a process: id -> count not yet read (`eventfd_show_fdinfo`)."""
+    found = {}
+    for text in _fdinfos(proc, pid):
+        count = re.search(r"^eventfd-count:\s*([0-9a-f]+)", text, re.MULTILINE)
+        which = re.search(r"^eventfd-id:\s*(\d+)", text, re.MULTILINE)
+        if count and which:
+            found[int(which[1])] = int(count[1], 16)
+    return found
+
+
+def eventfd_count(proc: Path, pid: int, eventfd_id: int) -> int | None:
+    """Count of one eventfd; None if the process holds it no more."""
+    return eventfd_ids(proc, pid).get(eventfd_id)
+
+
+def _has_eventfd(proc: Path, pid: int) -> bool:
+    try:
+        fds = list((proc / str(pid) / "fd").iterdir())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+    for fd in fds:
+        try:
+            if str(fd.readlink()) == "anon_inode:[eventfd]":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return False
+
+
+def find_back_ends(proc: Path, pids: Iterable[int]) -> dict[int, tuple[BackEnd, ...]]:
+    """For each VMM the other processes that share an eventfd with it; one scan."""
+    owners: dict[int, int] = {}
+    for pid in pids:
+        owners.update(dict.fromkeys(eventfd_ids(proc, pid), pid))
+    found: dict[int, dict[int, BackEnd]] = {pid: {} for pid in pids}
+    for entry in proc.iterdir():
+        if not entry.name.isdigit() or int(entry.name) in found:
+            continue
+        pid = int(entry.name)
+        if not _has_eventfd(proc, pid):
+            continue
+        for which in eventfd_ids(proc, pid):
+            if which in owners:
+                found[owners[which]][pid] = BackEnd(pid, comm_of(proc, pid))
+    return {pid: tuple(sorted(b.values(), key=_pid)) for pid, b in found.items()}
+
+
+def _pid(back_end: BackEnd) -> int:
+    return back_end.pid
+
+
+def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
+    """Read all but the back ends; None if the process vanished meanwhile."""
+    folder = proc / str(pid)
+    start = look_at_task(folder).start_ticks
+    try:
+        argv = (folder / "cmdline").read_text(errors="replace").split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    name = name_of(argv, comm_of(proc, pid), pid)
+    qmp, taps = qmp_of(argv), taps_of(proc, pid)
+    if look_at_task(folder).start_ticks != start or not start:
+        return None
+    return Vm(pid, start, name, slot, taps, qmp)

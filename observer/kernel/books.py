@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The books that BPF keeps, as the daemon uses them: cells, suspicions, processes.
+
+`Books` is what a loader must give; `PinnedBooks` are those in bpffs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from observer.errors import ProgramError
+from observer.kernel.cells import (
+    LIMITS,
+    PROCESS,
+    RING,
+    SUSPICION,
+    VCPU,
+    VM,
+    Cells,
+    Drop,
+    ProcessKind,
+    map_cells,
+)
+from observer.kernel.libbpf import RingBuffer
+from observer.model import Suspicion, SuspicionKind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from observer.kernel.libbpf import Libbpf
+
+__all__ = ["Books", "PinnedBooks", "decode"]
+
+U32 = np.dtype("u4")
+
+
+class Books(Protocol):
+    """What the daemon sees of the kernel, whichever way the programs were loaded."""
+
+    vms: Cells
+    vcpus: Cells
+    rings: Cells
+    left_out: dict[str, str]
+
+    def fileno(self) -> int:
+        """Readable when a suspicion wants to be heard."""
+        ...
+
+    def take(self) -> list[Suspicion]:
+        """Take all suspicions and notes raised since the last call."""
+        ...
+
+    def look_at_ring(self, slot: int) -> bool:
+        """Bring a vhost ring's own indices up to date; False if it is gone."""
+        ...
+
+    def watch_process(self, pid: int, vm_slot: int) -> None:
+        """Let a back end's exit be a suspicion."""
+        ...
+
+    def forget(self, vm_slot: int) -> None:
+        """Free the slots of a VM that is gone, its rings and its vCPUs."""
+        ...
+
+    def dropped(self) -> dict[str, int]:
+        """What was lost in the kernel, by reason."""
+        ...
+
+    def close(self, *, detach: bool) -> None:
+        """Let go; with `detach` the programs leave the kernel too."""
+        ...
+
+
+def decode(sample: bytes) -> Suspicion:
+    """Make a suspicion of what the ring buffer carried."""
+    now, since, value, kind, tgid, vm, slot = np.frombuffer(sample, SUSPICION)[0].item()
+    return Suspicion(SuspicionKind(kind), now, since, value, tgid, vm, slot)
+
+
+class PinnedBooks:
+    """Maps in a bpffs folder, opened by name."""
+
+    def __init__(self, libbpf: Libbpf, maps: Path, programs: dict[str, Path]) -> None:
+        self._libbpf, self._maps, self._programs = libbpf, maps, programs
+        self._fds: dict[str, int] = {}
+        self.left_out: dict[str, str] = {}
+        self.vms = map_cells(self._fd("vms"), VM, LIMITS["vms"])
+        self.vcpus = self._cells_or_none("vcpus", VCPU)
+        self.rings = self._cells_or_none("rings", RING)
+        self._drops = map_cells(self._fd("drops"), np.dtype("u8"), len(Drop))
+        self._taken: list[Suspicion] = []
+        self._ring = RingBuffer(
+            libbpf, self._fd("suspicions"), lambda b: self._taken.append(decode(b))
+        )
+
+    def _fd(self, name: str) -> int:
+        if name not in self._fds:
+            fd = self._libbpf.get_pinned(self._maps / name)
+            if fd is None:
+                raise ProgramError(
+                    f"The map {name} is not pinned in {self._maps}: "
+                    "stop the observer, remove that folder and start it again."
+                )
+            self._fds[name] = fd
+        return self._fds[name]
+
+    def _cells_or_none(self, name: str, cell: np.dtype[np.void]) -> Cells:
+        if not (self._maps / name).exists():
+            return np.zeros(LIMITS[name], cell)  # its programs are left out for now
+        return map_cells(self._fd(name), cell, LIMITS[name])
+
+    def _push(self, queue: str, slot: int) -> None:
+        self._libbpf.bpf_map_update_elem(self._fd(queue), None, _u32(slot), 0)
+
+    def reopen(self, objects: list[str]) -> None:
+        """Map the cells of objects that were loaded just now."""
+        if "vcpu" in objects:
+            self.vcpus = self._cells_or_none("vcpus", VCPU)
+        if "vring" in objects:
+            self.rings = self._cells_or_none("rings", RING)
+
+    def fileno(self) -> int:
+        """Readable when a suspicion wants to be heard."""
+        return self._ring.fileno()
+
+    def take(self) -> list[Suspicion]:
+        """Take all suspicions and notes raised since the last call."""
+        self._ring.consume()
+        taken, self._taken[:] = list(self._taken), []
+        return taken
+
+    def look_at_ring(self, slot: int) -> bool:
+        """Bring a vhost ring's own indices up to date; False if it is gone."""
+        if "look_at_ring" not in self._fds:
+            fd = self._libbpf.get_pinned(self._programs["look_at_ring"])
+            if fd is None:
+                return False
+            self._fds["look_at_ring"] = fd
+        answer = self._libbpf.run(self._fds["look_at_ring"], _u32(slot) + _u32(0))
+        return bool(np.frombuffer(answer, U32)[1])
+
+    def watch_process(self, pid: int, vm_slot: int) -> None:
+        """Let a back end's exit be a suspicion."""
+        entry = np.zeros(1, PROCESS)
+        entry["kind"], entry["vm"] = ProcessKind.BACKEND, vm_slot
+        bpf_noexist = 1  # one that serves several VMs stays with the first
+        self._libbpf.bpf_map_update_elem(
+            self._fd("processes"), _u32(pid), entry.tobytes(), bpf_noexist
+        )
+
+    def forget(self, vm_slot: int) -> None:
+        """Free the slots of a VM that is gone, its rings and its vCPUs."""
+        self._forget_processes(vm_slot)
+        for slot in np.flatnonzero((self.rings["vm"] == vm_slot) & self.rings["kind"]):
+            key = int(self.rings[slot]["kick_ctx"]).to_bytes(8, "little")
+            self._delete("ring_by_kick", key)
+            self.rings[slot] = np.zeros((), RING)
+            self._push("free_rings", int(slot))
+        for slot in np.flatnonzero((self.vcpus["vm"] == vm_slot) & self.vcpus["tid"]):
+            self._delete("vcpu_by_tid", _u32(int(self.vcpus[slot]["tid"])))
+            self.vcpus[slot] = np.zeros((), VCPU)
+            self._push("free_vcpus", int(slot))
+        for kvm in list(self._libbpf.keys(self._fd("vm_by_kvm"), 8)):
+            if self._lookup("vm_by_kvm", kvm, 4) == _u32(vm_slot):
+                self._delete("vm_by_kvm", kvm)
+        self.vms[vm_slot] = np.zeros((), VM)
+        self._push("free_vms", vm_slot)
+
+    def _forget_processes(self, vm_slot: int) -> None:
+        for pid in list(self._libbpf.keys(self._fd("processes"), 4)):
+            value = self._lookup("processes", pid, PROCESS.itemsize)
+            if value and np.frombuffer(value, PROCESS)[0]["vm"] == vm_slot:
+                self._delete("processes", pid)
+
+    def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
+        value = bytearray(size)
+        view = np.frombuffer(value, "u1")
+        failed = self._libbpf.bpf_map_lookup_elem(self._fd(name), key, view.ctypes.data)
+        return None if failed else bytes(value)
+
+    def _delete(self, name: str, key: bytes) -> None:
+        self._libbpf.bpf_map_delete_elem(self._fd(name), key)
+
+    def dropped(self) -> dict[str, int]:
+        """What was lost in the kernel, by reason."""
+        return {why.name.lower(): int(self._drops[why]) for why in Drop}
+
+    def close(self, *, detach: bool) -> None:
+        """Let go; with `detach` the programs leave the kernel too."""
+        self._ring.close()
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+        if detach:
+            from observer.kernel.pins import unpin_all
+
+            unpin_all(self._maps.parent)
+
+
+def _u32(value: int) -> bytes:
+    return value.to_bytes(4, "little")

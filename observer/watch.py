@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon's one loop: take suspicions, look twice, give verdicts.
+
+It sleeps until the kernel has a suspicion.  Each suspicion is a case of its own: an
+asyncio task with a key, so that a VM that does not answer holds up nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from observer.cases import Cases
+from observer.gates import Inhibitions, booting
+from observer.inventory.vmm import find_back_ends, read_vm
+from observer.kernel.cells import RingKind
+from observer.model import (
+    Confirmed,
+    Look,
+    SuspicionKind,
+    Verdict,
+    VerdictKind,
+    Vm,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from observer.clock import Clock
+    from observer.config import Policy
+    from observer.confirm.question import Questions
+    from observer.kernel.books import Books
+    from observer.kernel.cells import Cells
+    from observer.model import Suspicion
+
+__all__ = ["ACTIONS", "Watch"]
+
+SETTLE_SECONDS = 0.02  # VMs that start together are read together
+RECHECK_SECONDS = 2.0  # while a verdict is open or a VM is hushed
+
+ACTIONS = {
+    VerdictKind.VMM_CRASHED: "would restart the VM",
+    VerdictKind.VMM_STOPPED: "would continue the VMM (SIGCONT), else restart the VM",
+    VerdictKind.VMM_HUNG: "would restart the VM",
+    VerdictKind.BACKEND_CRASHED: "would restart the back end",
+    VerdictKind.BACKEND_HUNG: "would re-kick the ring, else restart the back end",
+    VerdictKind.BACKEND_STARVED: "would give the back end a CPU; no restart helps",
+    VerdictKind.BACKEND_BLOCKED: "would alert: the host's storage is stuck",
+    VerdictKind.GUEST_HUNG: "would reset the guest",
+    VerdictKind.VCPU_HUNG: "would inject an NMI, else reset the guest",
+}
+
+
+class Watch:
+    """What is known of the VMs, and the cases that are open."""
+
+    def __init__(  # noqa: PLR0913 - all that it touches is an argument
+        self,
+        books: Books,
+        policy: Policy,
+        clock: Clock,
+        questions: Questions,
+        *,
+        on_verdict: Callable[[Verdict], None],
+        on_note: Callable[[str, str], None] = lambda _kind, _text: None,
+        on_module: Callable[[], None] = lambda: None,
+        proc: Path = Path("/proc"),
+    ) -> None:
+        self.books, self.policy, self.clock = books, policy, clock
+        self.questions, self.proc = questions, proc
+        self.inhibitions = Inhibitions(clock)
+        self.vms: dict[int, Vm] = {}
+        self.open: dict[tuple[int, str], Verdict] = {}
+        self.refuted: dict[str, int] = {}
+        self._on_verdict, self._on_note = on_verdict, on_note
+        self._on_module = on_module
+        self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
+        self._looks = Cases(self)
+        self._settling: asyncio.Task[None] | None = None
+        self._rechecking: asyncio.Task[None] | None = None
+
+    # -- taking ---------------------------------------------------------------
+
+    def hear(self) -> None:
+        """Take what the kernel raised; called when the books are readable."""
+        silent = []
+        for suspicion in self.books.take():
+            match suspicion.kind:
+                case SuspicionKind.NOTE_VM | SuspicionKind.NOTE_RING:
+                    self.discover()
+                case SuspicionKind.NOTE_MODULE:
+                    self._on_module()
+                case SuspicionKind.SILENT:
+                    silent.append(suspicion)
+                case _:
+                    self._open_case(suspicion)
+        self._ask(silent)
+
+    def _ask(self, silent: list[Suspicion]) -> None:
+        """Send all silent guests their frame; the kernel sees who answers."""
+        for suspicion in silent:
+            vm = self.vms.get(suspicion.vm)
+            if vm is None or self.inhibitions.left_ns(vm.name):
+                continue
+            if self.is_booting(vm.slot):
+                continue
+            self.books.vms[vm.slot]["asked_ns"] = self.clock.now_ns()
+            self.questions.ask(vm.taps)
+
+    def _open_case(self, suspicion: Suspicion) -> None:
+        guest = suspicion.kind in (SuspicionKind.CALLED, SuspicionKind.UNANSWERED)
+        part = "guest" if guest else suspicion.kind.name
+        key = (suspicion.vm, part, suspicion.slot, suspicion.tgid)
+        if key in self._cases:
+            return
+        task = asyncio.create_task(self._judge(suspicion))
+        self._cases[key] = task
+        task.add_done_callback(lambda _: self._cases.pop(key, None))
+
+    async def _judge(self, suspicion: Suspicion) -> None:
+        vm = self.vms.get(suspicion.vm)
+        if vm is None:
+            await self._settle()
+            vm = self.vms.get(suspicion.vm) or Vm(
+                suspicion.tgid, 0, f"pid-{suspicion.tgid}", suspicion.vm
+            )
+        look = await self._looks.look(vm, suspicion)
+        self._conclude(vm, look)
+        if suspicion.kind is SuspicionKind.EXITED and suspicion.tgid == vm.pid:
+            await self._bury(vm, look)
+
+    def _conclude(self, vm: Vm, look: Look) -> None:
+        if not isinstance(look, Confirmed):
+            self.refuted[look.reason] = self.refuted.get(look.reason, 0) + 1
+            self._on_note("refuted", f"{vm.name}: {look.reason}")
+            return
+        if self.inhibitions.left_ns(vm.name):
+            self._on_note("inhibited", f"{vm.name}: {look.kind}: {look.evidence}")
+            return
+        if (vm.slot, look.subject) in self.open or self._explained(vm, look):
+            return
+        now = self.clock.now_ns()
+        verdict = Verdict(
+            time=datetime.now(UTC).isoformat(),
+            monotonic_ns=now,
+            vm=vm.name,
+            subject=look.subject,
+            kind=look.kind,
+            since_ns=look.since_ns,
+            late_by_ns=now - look.since_ns,
+            evidence=look.evidence,
+            action=ACTIONS[look.kind],
+        )
+        self.open[vm.slot, look.subject] = verdict
+        self._on_verdict(verdict)
+        self._recheck_soon()
+
+    def _explained(self, vm: Vm, look: Confirmed) -> bool:
+        """Say whether a silence has its cause in a verdict that is open already."""
+        if look.kind is not VerdictKind.GUEST_HUNG:
+            return False
+        causes = (VerdictKind.VCPU_HUNG, VerdictKind.VMM_STOPPED, VerdictKind.VMM_HUNG)
+        return any(
+            slot == vm.slot and verdict.kind in causes
+            for (slot, _), verdict in self.open.items()
+        )
+
+    # -- who there is -----------------------------------------------------------
+
+    def discover(self) -> None:
+        """Read VMs and back ends anew, soon; many calls make one scan."""
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle_later())
+
+    async def _settle_later(self) -> None:
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._settle()
+
+    async def _settle(self) -> None:
+        slots = np.flatnonzero(self.books.vms["tgid"])
+        pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
+        found = await asyncio.to_thread(self._read, pids)
+        for vm in found:
+            if vm.slot not in self.vms:
+                self._on_note("vm", f"{vm.name} (pid {vm.pid}) is watched")
+            self.vms[vm.slot] = vm
+            for back_end in vm.back_ends:
+                self.books.watch_process(back_end.pid, vm.slot)
+            self._name_servers(vm)
+
+    def _read(self, pids: dict[int, int]) -> list[Vm]:
+        back_ends = find_back_ends(self.proc, pids)
+        read = (read_vm(self.proc, pid, slot) for pid, slot in pids.items())
+        return [
+            Vm(v.pid, v.start_ticks, v.name, v.slot, v.taps, v.qmp, back_ends[v.pid])
+            for v in read
+            if v is not None
+        ]
+
+    def _name_servers(self, vm: Vm) -> None:
+        """Tell BPF which process serves each ring that a process serves."""
+        for slot in self.ring_slots(vm.slot):
+            ring = self.books.rings[slot]
+            if ring["kind"] == RingKind.USER:
+                server = self._looks.server_of(vm, int(ring["eventfd_id"]))
+                self.books.rings[slot]["worker_tid"] = server.pid
+
+    async def _bury(self, vm: Vm, look: Look) -> None:
+        """Free what a VM that is gone held in the books."""
+        for key, task in list(self._cases.items()):
+            if key[0] == vm.slot and task is not asyncio.current_task():
+                task.cancel()
+        self.vms.pop(vm.slot, None)
+        for key in [k for k in self.open if k[0] == vm.slot]:
+            del self.open[key]
+        self.books.forget(vm.slot)
+        if not isinstance(look, Confirmed):
+            self._on_note("vm", f"{vm.name} (pid {vm.pid}) ended")
+
+    # -- what the cells say -------------------------------------------------------
+
+    def ring_slots(self, vm_slot: int) -> list[int]:
+        """Slots of a VM's rings."""
+        listed = self.books.vms[vm_slot]["rings"]
+        return [int(s) - 1 for s in listed if s]
+
+    def vcpus_of(self, vm_slot: int) -> Cells:
+        """Cells of a VM's vCPUs, as they are now."""
+        vcpus = self.books.vcpus
+        mine: Cells = vcpus[(vcpus["vm"] == vm_slot) & (vcpus["tid"] != 0)]
+        return mine
+
+    def is_booting(self, vm_slot: int) -> bool:
+        """Say whether the guest is not up yet, or again."""
+        slots = self.ring_slots(vm_slot)
+        age = self.clock.now_ns() - int(self.books.vms[vm_slot]["seen_ns"])
+        return booting(
+            age_ns=age,
+            boot_ns=self.policy.limits.boot,
+            vcpus=self.vcpus_of(vm_slot),
+            rings=self.books.rings[slots],
+        )
+
+    def describe(self, vm_slot: int) -> dict[str, Any]:
+        """Tell what is known of a VM, for `observer status`."""
+        vm, cell = self.vms[vm_slot], self.books.vms[vm_slot]
+        now = self.clock.now_ns()
+        verdicts = [v for (slot, _), v in self.open.items() if slot == vm_slot]
+        return {
+            "name": vm.name,
+            "pid": vm.pid,
+            "vcpus": len(self.vcpus_of(vm_slot)),
+            "rings": len(self.ring_slots(vm_slot)),
+            "taps": vm.taps,
+            "back_ends": [{"pid": b.pid, "name": b.name} for b in vm.back_ends],
+            "state": verdicts[0].kind if verdicts else self._state(vm_slot),
+            "sign_age_ns": now - int(cell["sign_ns"]),
+            "kicks": int(cell["kicks"]),
+            "calls": int(cell["calls"]),
+            "inhibited_ns": self.inhibitions.left_ns(vm.name),
+            "verdicts": verdicts,
+        }
+
+    def _state(self, vm_slot: int) -> str:
+        if self.is_booting(vm_slot):
+            return "booting"
+        return "held" if self.books.vms[vm_slot]["hushed"] else "running"
+
+    # -- recovery -----------------------------------------------------------------
+
+    def _recheck_soon(self) -> None:
+        if self._rechecking is None or self._rechecking.done():
+            self._rechecking = asyncio.create_task(self._recheck())
+
+    def hush(self, vm: Vm) -> None:
+        """Ask a VM no more until it gives a sign; BPF ends the hush with it."""
+        self.books.vms[vm.slot]["hushed"] = 1
+        self._recheck_soon()
+
+    async def _recheck(self) -> None:
+        while True:
+            await asyncio.sleep(RECHECK_SECONDS)
+            for key, verdict in list(self.open.items()):
+                if self._looks.recovered(key[0], verdict):
+                    del self.open[key]
+                    self._on_note(
+                        "recovered", f"{verdict.vm}: {verdict.subject} is back"
+                    )
+            hushed = [s for s in self.vms if self.books.vms[s]["hushed"]]
+            for slot in hushed:
+                self._looks.unhush_if_running(self.vms[slot])
+            if not self.open and not hushed:
+                return
+
+    # -- running ------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Watch until told to stop."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.books.fileno(), self.hear)
+        try:
+            await self._settle()
+            self.hear()
+            await stop.wait()
+        finally:
+            loop.remove_reader(self.books.fileno())
+            for task in [*self._cases.values(), self._settling, self._rechecking]:
+                if task is not None:
+                    task.cancel()
