@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running Linux guest that we started, whichever process asks for it.
 
-Its runtime folder is its record: a process belongs to the guest only when its command
-line names a file in there, checked under a pidfd so that no other process can have
-taken the number meanwhile.
+A process belongs to it only when its command line names a file in the guest's runtime
+folder, checked under a pidfd so that no other can have taken the number meanwhile.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import msgspec
 
 from observer.errors import ProgramError, UsageError
 from observer.guests import control, qmp
+from observer.guests.folder import is_kept
 from observer.guests.launch import Files, GuestSpec, disk_command
 
 if TYPE_CHECKING:
@@ -113,13 +113,14 @@ def write_record(guest: Guest) -> None:
 
 def guest_names(runtime: Path = RUNTIME) -> list[str]:
     """Return the names of the guests that are up or coming up."""
-    return sorted(record.parent.name for record in runtime.glob(f"*/{_RECORD}"))
+    records = runtime.glob(f"*/{_RECORD}")
+    return sorted(r.parent.name for r in records if is_kept(r.parent))
 
 
 def find_guest(name: str, runtime: Path = RUNTIME) -> Guest:
     """Return the guest of that name, whoever started it."""
     record = runtime / name / _RECORD
-    if record.parent.parent != runtime or not record.exists():
+    if name not in guest_names(runtime):
         raise UsageError(
             f"{name} is not a test guest that we started; "
             f"running ones: {', '.join(guest_names(runtime)) or 'none'}."

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from observer.errors import ProgramError, UsageError
+from observer.errors import ProgramError
 from observer.guests.children import child
+from observer.guests.folder import runtime_folder
 from observer.guests.guest import RUNTIME, Guest, write_record
 from observer.guests.launch import Files, disk_command, qemu_command
 from observer.guests.tap import tap
@@ -27,21 +27,6 @@ __all__ = ["linux_guest", "starting_guest", "wait_for_guest"]
 BOOT_SECONDS = 120.0
 START_SECONDS = 30.0
 _UP = "guest up"
-
-
-@contextmanager
-def _runtime_folder(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        raise UsageError(
-            f"A guest {folder.name} is up already, or was not ended properly; "
-            f"take another name, or remove {folder}."
-        ) from None
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder)
 
 
 def _exists(path: Path, process: subprocess.Popen[bytes], log: Path) -> bool:
@@ -67,7 +52,7 @@ def starting_guest(
     """Run a guest while the block does, which begins while the guest still boots."""
     files = Files(runtime / spec.name)
     with ExitStack() as stack:
-        stack.enter_context(_runtime_folder(files.folder))
+        stack.enter_context(runtime_folder(files.folder))
         stack.enter_context(tap(spec.tap, spec.host_address))
         with files.disk.open("wb") as disk:
             disk.truncate(spec.disk_mib << 20)

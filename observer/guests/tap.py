@@ -44,6 +44,8 @@ def _silence(name: str) -> None:
 @contextmanager
 def tap(name: str, address: str) -> Iterator[None]:
     """Keep a tap interface with the address on the host's end while the block runs."""
+    # One left behind by a keeper that was killed still has its address.
+    _set_persistent(name, persistent=False)
     _set_persistent(name, persistent=True)
     try:
         _silence(name)
