@@ -15,7 +15,8 @@ step := @tools/step
 bpf_flags := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -D__TARGET_ARCH_x86 -Ibpf
 bpf_objects := $(patsubst bpf/%.bpf.c,observer/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
 c_files = $(shell find . -name '*.[ch]' -not -path './.venv/*' -not -path './build/*')
-shell_files := .ci/run tools/install-packages tools/make-venv tools/step
+bash_files = $(shell grep -rlE '^#!.*\bbash' .ci tools observer)
+busybox_files = $(shell grep -rlE '^#!/bin/busybox sh' observer)
 
 .PHONY: help
 help: ## List the targets
@@ -39,7 +40,8 @@ check: build/stamps/venv ## Lint, format and types
 	$(step) "ruff format" $(venv)/ruff format --check
 	$(step) "mypy" $(venv)/mypy
 	$(step) "clang-format" $(venv)/clang-format --dry-run -Werror $(c_files)
-	$(step) "shellcheck" shellcheck $(shell_files)
+	$(step) "shellcheck, bash" shellcheck $(bash_files)
+	$(step) "shellcheck, busybox" shellcheck --severity=warning -s dash $(busybox_files)
 	$(step) "codespell" $(venv)/codespell
 
 .PHONY: bpf
