@@ -234,7 +234,3 @@ def main() -> None:
         pass
     # QEMU runs with -no-reboot: this is the quickest way out and needs no ACPI.
     Path("/proc/sysrq-trigger").write_text("b")
-
-
-if __name__ == "__main__":
-    main()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from observer.errors import HostError, ProgramError, UsageError
-from observer.testbed import apt, headers, programs
+from observer.testbed import apt, headers, programs, vmlinux
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -77,8 +77,9 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The nested host's kernel image."""
-        return self.image_of(self.release)
+        """The nested host's kernel, in the form that boots soonest."""
+        unpacked = self.root / "boot" / f"vmlinux-{self.release}"
+        return unpacked if unpacked.exists() else self.image_of(self.release)
 
     @property
     def guest_release(self) -> str | None:
@@ -86,7 +87,7 @@ class Kernel:
         return self.releases[1] if len(self.releases) > 1 else None
 
     def image_of(self, release: str) -> Path:
-        """The kernel image of one of the releases."""
+        """The kernel image of one of the releases, as its package has it."""
         return self.root / "boot" / f"vmlinuz-{release}"
 
     def modules_of(self, release: str) -> Path:
@@ -217,6 +218,8 @@ def _extract(debs: Path, root: Path, releases: Sequence[str]) -> None:
     headers.make_relocatable(root)
     for release in releases:
         _call("depmod", "-b", str(root), release)
+        if elf := vmlinux.unpack((root / "boot" / f"vmlinuz-{release}").read_bytes()):
+            (root / "boot" / f"vmlinux-{release}").write_bytes(elf)
 
 
 def _call(*argv: str) -> None:
