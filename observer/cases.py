@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cases"]
 
-READ_SECONDS = 0.1
+READ_SECONDS = 0.5
 STEP_SECONDS = 0.01
 STOPPED_LOOKS = 2
 RECOVERY_MARGIN_NS = 1 * MS
@@ -314,15 +314,14 @@ class Cases:
             state.cancel()
             watch.books.vms[vm.slot]["sign_ns"] = watch.clock.now_ns()
             return look
+        watch.hush(vm)
         try:
             ran, word = await state
         except DeadlineError as e:
             evidence = f"{look.evidence}; {e}"
             return Confirmed(look.kind, look.subject, look.since_ns, evidence)
         if ran is RunState.PAUSED:
-            watch.hush(vm)
             return Refuted(f"QEMU says that it is {word}")
-        watch.hush(vm)
         return look
 
     async def _held(self, vm: Vm, suspicion: Suspicion) -> Look:

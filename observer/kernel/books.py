@@ -154,15 +154,15 @@ class PinnedBooks:
     def forget(self, vm_slot: int) -> None:
         """Free the slots of a VM that is gone, its rings and its vCPUs."""
         self._forget_processes(vm_slot)
-        for slot in np.flatnonzero((self.rings["vm"] == vm_slot) & self.rings["kind"]):
+        for slot in _slots_of(self.rings, vm_slot, "kind"):
             key = int(self.rings[slot]["kick_ctx"]).to_bytes(8, "little")
             self._delete("ring_by_kick", key)
             self.rings[slot] = np.zeros((), RING)
-            self._push("free_rings", int(slot))
-        for slot in np.flatnonzero((self.vcpus["vm"] == vm_slot) & self.vcpus["tid"]):
+            self._push("free_rings", slot)
+        for slot in _slots_of(self.vcpus, vm_slot, "tid"):
             self._delete("vcpu_by_tid", _u32(int(self.vcpus[slot]["tid"])))
             self.vcpus[slot] = np.zeros((), VCPU)
-            self._push("free_vcpus", int(slot))
+            self._push("free_vcpus", slot)
         for kvm in list(self._libbpf.keys(self._fd("vm_by_kvm"), 8)):
             if self._lookup("vm_by_kvm", kvm, 4) == _u32(vm_slot):
                 self._delete("vm_by_kvm", kvm)
@@ -198,6 +198,12 @@ class PinnedBooks:
             from observer.kernel.pins import unpin_all
 
             unpin_all(self._maps.parent)
+
+
+def _slots_of(cells: Cells, vm_slot: int, in_use: str) -> list[int]:
+    """Slots of a VM's cells; a slot is free where its word `in_use` is 0."""
+    mine = (cells["vm"] == vm_slot) & (cells[in_use] != 0)
+    return [int(slot) for slot in np.flatnonzero(mine)]
 
 
 def _u32(value: int) -> bytes:
