@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+import msgspec
+import pytest
+
+from observer.clock import MS
+from observer.confirm.backend import BackEndLook, judge_back_end
+from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
+
+OWING = BackEndLook(owes=True, taken=5, state="S", runtime_ns=0, waited_ns=0)
+
+
+def judged(
+    first: BackEndLook = OWING,
+    now: BackEndLook = OWING,
+    late_ns: int = 30 * MS,
+    age_ns: int = 10 * MS,
+    *,
+    uncalled: bool = False,
+) -> Look:
+    return judge_back_end(
+        first=first,
+        now=now,
+        limit_ns=20 * MS,
+        late_ns=late_ns,
+        age_ns=age_ns,
+        since_ns=0,
+        ring="transmit ring 1",
+        server="vhost-7",
+        uncalled=uncalled,
+    )
+
+
+def changed(**changes: object) -> BackEndLook:
+    return msgspec.structs.replace(OWING, **changes)
+
+
+def test_two_looks_at_a_standstill_are_a_hang() -> None:
+    """A back end that could have run and took nothing hangs."""
+    look = judged()
+
+    assert isinstance(look, Confirmed)
+    assert (look.kind, look.subject) == (VerdictKind.BACKEND_HUNG, "vhost-7")
+
+
+def test_one_look_is_never_enough() -> None:
+    """Right after the suspicion nothing is said yet."""
+    assert isinstance(judged(age_ns=0), LookAgain)
+
+
+@pytest.mark.parametrize(
+    "now", [changed(owes=False), changed(taken=6), changed(state="Z")]
+)
+def test_service_or_death_refutes(now: BackEndLook) -> None:
+    """It paid, it moved on, or its exit is a matter of its own."""
+    assert isinstance(judged(now=now), Refuted)
+
+
+def test_a_stopped_back_end_hangs_at_once() -> None:
+    """SIGSTOP shows in /proc; no more time is needed."""
+    look = judged(now=changed(state="T"), age_ns=0)
+    assert isinstance(look, Confirmed)
+    assert look.kind is VerdictKind.BACKEND_HUNG
+
+
+def test_waiting_for_a_cpu_is_starvation_not_a_hang() -> None:
+    """Runnable and not running: restarting it would help nobody."""
+    waits = changed(state="R")
+
+    soon = judged(now=waits, late_ns=30 * MS)
+    long = judged(now=waits, late_ns=60 * MS)
+
+    assert isinstance(soon, LookAgain)
+    assert isinstance(long, Confirmed)
+    assert long.kind is VerdictKind.BACKEND_STARVED
+
+
+def test_a_busy_back_end_that_serves_nothing_hangs() -> None:
+    """Runnable and running, yet its index stands still: a livelock."""
+    look = judged(now=changed(state="R", runtime_ns=9 * MS))
+    assert isinstance(look, Confirmed)
+    assert look.kind is VerdictKind.BACKEND_HUNG
+
+
+def test_uninterruptible_sleep_is_the_storages_fault() -> None:
+    """A disk may take its time; a second of it is a verdict, and not a restart."""
+    sleeps = changed(state="D")
+
+    assert isinstance(judged(now=sleeps, late_ns=100 * MS), LookAgain)
+    look = judged(now=sleeps, late_ns=1500 * MS)
+    assert isinstance(look, Confirmed)
+    assert look.kind is VerdictKind.BACKEND_BLOCKED
+
+
+def test_time_spent_waiting_does_not_count() -> None:
+    """What it waited for a CPU between the looks is taken out of its lateness."""
+    assert isinstance(judged(now=changed(waited_ns=15 * MS)), LookAgain)
+
+
+def test_a_kick_that_was_taken_is_given_time() -> None:
+    """A live process that took the kick may be at work; only a stopped one is blamed."""
+    assert isinstance(judged(uncalled=True), LookAgain)
+    assert isinstance(judged(uncalled=True, age_ns=2000 * MS), Refuted)
+    assert isinstance(judged(uncalled=True, now=changed(state="T")), Confirmed)

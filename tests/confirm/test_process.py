@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+import signal
+
+import pytest
+
+from observer.clock import MS
+from observer.confirm.process import describe_exit, judge_exit
+from observer.inventory.task import ABSENT, TaskLook
+from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
+
+ALIVE = TaskLook("S", exiting=False, start_ticks=77, runtime_ns=0, waited_ns=0)
+
+
+def judged(
+    seen: TaskLook = ABSENT, code: int = 9, age_ns: int = 0, *, is_vmm: bool = True
+) -> Look:
+    return judge_exit(
+        is_vmm=is_vmm,
+        subject="web1",
+        code=code,
+        since_ns=5,
+        age_ns=age_ns,
+        seen=seen,
+        start_ticks=77,
+    )
+
+
+def test_a_killed_vmm_crashed() -> None:
+    """Gone, and by a signal: a crash since the kernel saw it."""
+    look = judged()
+
+    assert isinstance(look, Confirmed)
+    assert look.kind is VerdictKind.VMM_CRASHED
+    assert "SIGKILL" in look.evidence
+
+
+def test_a_killed_back_end_crashed() -> None:
+    """The same for who is no VMM."""
+    look = judged(is_vmm=False)
+    assert isinstance(look, Confirmed)
+    assert look.kind is VerdictKind.BACKEND_CRASHED
+
+
+def test_an_orderly_end_is_no_failure() -> None:
+    """Status 0 is what `quit` and a guest's power-off leave."""
+    assert isinstance(judged(code=0), Refuted)
+
+
+def test_a_process_that_runs_on_refutes() -> None:
+    """The event alone is not believed while /proc shows the process alive."""
+    assert isinstance(judged(seen=ALIVE), LookAgain)
+    assert isinstance(judged(seen=ALIVE, age_ns=2000 * MS), Refuted)
+
+
+def test_a_number_used_again_is_another_process() -> None:
+    """A living process with another start time is not ours: ours is gone."""
+    other = TaskLook("S", exiting=False, start_ticks=99, runtime_ns=0, waited_ns=0)
+    assert isinstance(judged(seen=other), Confirmed)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (signal.SIGSEGV, "killed by SIGSEGV"),
+        (1 << 8, "exited with status 1"),
+        (63, "killed by signal 63"),
+    ],
+)
+def test_statuses_are_put_into_words(code: int, words: str) -> None:
+    """An operator reads the signal's name or the status."""
+    assert describe_exit(code) == words
