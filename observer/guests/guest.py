@@ -19,15 +19,16 @@ import msgspec
 from observer.errors import ProgramError, UsageError
 from observer.guests import control, qmp
 from observer.guests.folder import is_kept
-from observer.guests.launch import Files, GuestSpec, disk_command
+from observer.guests.images import GuestImage
+from observer.guests.launch import SUBNETS, Files, GuestSpec, disk_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["RUNTIME", "Guest", "find_guest", "guest_names"]
+__all__ = ["RUNTIME", "Guest", "find_guest", "free_subnet", "guest_names"]
 
-RUNTIME = Path("/run/observer/guests")
+RUNTIME = Path("/run/observer-guests")
 _RECORD = "guest.json"
 
 
@@ -48,6 +49,7 @@ class Guest:
 
     spec: GuestSpec
     files: Files
+    image: GuestImage
 
     @property
     def name(self) -> str:
@@ -106,9 +108,21 @@ class Guest:
             os.close(held)
 
 
+class _Record(msgspec.Struct, frozen=True):
+    spec: GuestSpec
+    image: GuestImage
+
+
 def write_record(guest: Guest) -> None:
     """Leave word of the guest for other processes."""
-    (guest.files.folder / _RECORD).write_bytes(msgspec.json.encode(guest.spec))
+    record = msgspec.json.encode(_Record(guest.spec, guest.image))
+    (guest.files.folder / _RECORD).write_bytes(record)
+
+
+def free_subnet(runtime: Path = RUNTIME) -> int:
+    """Return a number for a guest's network that no guest up here uses."""
+    used = {find_guest(name, runtime).spec.subnet for name in guest_names(runtime)}
+    return min(set(range(1, SUBNETS + 1)) - used)
 
 
 def guest_names(runtime: Path = RUNTIME) -> list[str]:
@@ -125,5 +139,5 @@ def find_guest(name: str, runtime: Path = RUNTIME) -> Guest:
             f"{name} is not a test guest that we started; "
             f"running ones: {', '.join(guest_names(runtime)) or 'none'}."
         )
-    spec = msgspec.json.decode(record.read_bytes(), type=GuestSpec)
-    return Guest(spec, Files(record.parent))
+    known = msgspec.json.decode(record.read_bytes(), type=_Record)
+    return Guest(known.spec, Files(record.parent), known.image)

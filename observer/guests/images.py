@@ -35,8 +35,8 @@ _BUILD_SECONDS = 300
 class GuestImage:
     """All that QEMU needs to boot the Linux guest."""
 
-    vmlinuz: Path
-    initrd: Path
+    vmlinuz: str
+    initrd: str
 
 
 def _run(*argv: str) -> None:
@@ -104,14 +104,15 @@ def build_image(kernel: Kernel, folder: Path) -> GuestImage:
         raise HostError(
             f"The kernel {kernel.name} has none for guests; take debian-12."
         )
-    image = GuestImage(kernel.image_of(release), folder / "initrd")
+    made = folder / "initrd"
+    image = GuestImage(str(kernel.image_of(release).resolve()), str(made.resolve()))
     stamp, busybox = folder / "initrd.sha256", static_busybox()
     fingerprint = _fingerprint(kernel, release, busybox)
-    if image.initrd.exists() and stamp.exists() and stamp.read_text() == fingerprint:
+    if made.exists() and stamp.exists() and stamp.read_text() == fingerprint:
         return image
     folder.mkdir(parents=True, exist_ok=True)
     drivers = _drivers(kernel, release)
     drivers["fault.ko"] = _build_module(kernel.headers_of(release), folder / "module")
-    image.initrd.write_bytes(initrd(busybox, drivers, _contents("initramfs")))
+    made.write_bytes(initrd(busybox, drivers, _contents("initramfs")))
     stamp.write_text(fingerprint)
     return image

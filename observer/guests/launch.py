@@ -31,7 +31,7 @@ class GuestSpec:
     name: str
     subnet: int = 1
     vcpus: int = 1
-    memory_mib: int = 192
+    memory_mib: int = 128
     disk_mib: int = 64
 
     def __post_init__(self) -> None:
@@ -149,7 +149,7 @@ def qemu_command(spec: GuestSpec, files: Files, image: GuestImage) -> list[str]:
         *("-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={spec.mac},romfile="),
         *("-chardev", f"socket,id=vub,path={files.disk_socket},reconnect=1"),
         *("-device", "vhost-user-blk-pci,id=disk0,chardev=vub"),
-        *("-kernel", str(image.vmlinuz), "-initrd", str(image.initrd)),
+        *("-kernel", image.vmlinuz, "-initrd", image.initrd),
         *("-append", kernel_arguments(spec), "-no-reboot"),
         *("-pidfile", str(files.pid)),
     ]

@@ -58,7 +58,7 @@ def starting_guest(
             disk.truncate(spec.disk_mib << 20)
         _start(stack, disk_command(spec, files), files.folder, files.disk_pid)
         _start(stack, qemu_command(spec, files, image), files.folder, files.console)
-        guest = Guest(spec, files)
+        guest = Guest(spec, files, image)
         write_record(guest)
         yield guest
 
