@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A vhost worker that is ready to run and never gets a CPU.
+
+The worker is bound to one CPU, which a real-time busy loop then takes for itself. The
+kernel's two guards against just that are lifted meanwhile: real-time throttling and,
+since Linux commit 557a6bfc662c ("sched/fair: Add trivial fair server") (in v6.12), the
+deadline server that lets ordinary tasks run for 50 ms a second.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from observer.errors import HostError, UsageError
+from observer.inject.hogs import hog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import ExitStack
+
+    from observer.guests.guest import Guest
+
+__all__ = ["starve_backend", "vhost_workers"]
+
+PROC = Path("/proc")
+LIMIT_SECONDS = 15
+"""Well below the 21 s after which the kernel itself complains about the CPU."""
+PRIORITY = 50
+
+
+def vhost_workers(pid: int, proc: Path = PROC) -> list[int]:
+    """Return the threads that do a VM's vhost work.
+
+    Since Linux commit 6e890c5d5021 ("vhost: use vhost_tasks for worker threads") (in
+    v6.4) they are threads of the VMM, before they were the kernel's own.
+    """
+    name = f"vhost-{pid}\n"
+    threads = [*proc.glob(f"{pid}/task/*/comm"), *proc.glob("[0-9]*/comm")]
+    return sorted({int(t.parent.name) for t in threads if _read(t) == name})
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""  # ended while we looked
+
+
+def _bind(thread: int, cpus: Iterable[int], stack: ExitStack) -> None:
+    before = os.sched_getaffinity(thread)
+    os.sched_setaffinity(thread, cpus)
+    stack.callback(_restore_affinity, thread, before)
+
+
+def _restore_affinity(thread: int, before: set[int]) -> None:
+    try:
+        os.sched_setaffinity(thread, before)
+    except ProcessLookupError:
+        return  # gone with its VM
+
+
+def _write(path: Path, value: str, stack: ExitStack) -> None:
+    before = path.read_text()
+    path.write_text(value)
+    stack.callback(path.write_text, before)
+
+
+def _lift_guards(cpu: int, stack: ExitStack) -> None:
+    _write(PROC / "sys/kernel/sched_rt_runtime_us", "-1", stack)
+    server = Path(f"/sys/kernel/debug/sched/fair_server/cpu{cpu}/runtime")
+    if server.exists():
+        _write(server, "0", stack)
+
+
+def starve_backend(guest: Guest, stack: ExitStack) -> int:
+    """Take the CPU from the worker of the guest's network while the guest sends."""
+    cpu, *others = sorted(os.sched_getaffinity(0), reverse=True)
+    workers = vhost_workers(guest.pid)
+    if not others:
+        raise UsageError(
+            "A worker can be starved only on a host with two CPUs or more."
+        )
+    if not workers:
+        raise HostError(
+            f"{guest.name} has no vhost worker; load vhost_net, start again."
+        )
+    guest.order("busy net")
+    stack.callback(guest.order, "idle")
+    # Only the worker shall starve, neither its VMM nor we.
+    tasks = {int(t.name) for t in (PROC / str(guest.pid) / "task").iterdir()}
+    for thread in (tasks | {0}) - set(workers):
+        _bind(thread, others, stack)
+    for worker in workers:
+        _bind(worker, [cpu], stack)
+    _lift_guards(cpu, stack)
+    greedy = stack.enter_context(hog(guest.files.folder / "hog.log", LIMIT_SECONDS))
+    os.sched_setaffinity(greedy, [cpu])
+    effect_ns = time.monotonic_ns()
+    os.sched_setscheduler(greedy, os.SCHED_FIFO, os.sched_param(PRIORITY))
+    return effect_ns
