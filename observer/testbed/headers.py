@@ -44,7 +44,11 @@ def gather_modules(root: Path) -> None:
     for source in root.glob("usr/lib/modules/*/*"):
         target = root / source.relative_to(root / "usr")
         target.parent.mkdir(parents=True, exist_ok=True)
-        source.rename(target)
+        if source.is_symlink() and not source.readlink().is_absolute():
+            leads_to = os.path.normpath(source.parent / source.readlink())
+            target.symlink_to(os.path.relpath(leads_to, target.parent))
+        else:
+            source.rename(target)
     shutil.rmtree(root / "usr/lib/modules", ignore_errors=True)
 
 

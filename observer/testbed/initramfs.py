@@ -6,7 +6,6 @@ It is made anew for each run, in some 10 ms, since it also carries the run's pat
 
 from __future__ import annotations
 
-import shutil
 import sys
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from observer.errors import HostError
 from observer.guests import cpio, modules
+from observer.testbed.programs import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ def is_static(program: bytes) -> bool:
 
 def static_busybox() -> bytes:
     """This machine's busybox."""
-    found = shutil.which("busybox")
+    found = find("busybox")
     program = Path(found).read_bytes() if found else b""
     if not program or not is_static(program):
         raise HostError(

@@ -223,6 +223,9 @@ def _extract(debs: Path, root: Path, releases: Sequence[str]) -> None:
 
 
 def _call(*argv: str) -> None:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    program = programs.find(argv[0]) or argv[0]
+    done = subprocess.run(
+        [program, *argv[1:]], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ProgramError(f"{argv[0]} failed: {done.stderr.strip()}")

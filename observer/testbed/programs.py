@@ -11,7 +11,7 @@ from observer.errors import HostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["TO_BOOT", "TO_FETCH", "require"]
+__all__ = ["TO_BOOT", "TO_FETCH", "find", "require"]
 
 TO_FETCH: Mapping[str, str] = {
     "apt-get": "apt",
@@ -27,9 +27,13 @@ TO_BOOT: Mapping[str, str] = {
 }
 
 
+def find(name: str) -> str | None:
+    """Where a program is, also one for administrators: users' PATH has no sbin."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+
+
 def require(
-    programs: Mapping[str, str],
-    which: Callable[[str], str | None] = shutil.which,
+    programs: Mapping[str, str], which: Callable[[str], str | None] = find
 ) -> None:
     """Raise HostError naming the packages of all programs that are missing."""
     missing = {package: name for name, package in programs.items() if not which(name)}

@@ -44,11 +44,16 @@ def test_modules_are_in_one_place(tmp_path: Path) -> None:
     """Packages of a merged /usr and older ones end up in the same folder."""
     _write(tmp_path / "usr/lib/modules/1/kernel/a.ko")
     _write(tmp_path / "lib/modules/1/modules.order")
+    _write(tmp_path / "usr/src/linux-headers-1/Makefile")
+    build = Path("../../../src/linux-headers-1")
+    (tmp_path / "usr/lib/modules/1/build").symlink_to(build)
 
     gather_modules(tmp_path)
 
-    names = {path.name for path in (tmp_path / "lib/modules/1").iterdir()}
-    assert names == {"kernel", "modules.order"}
+    gathered = tmp_path / "lib/modules/1"
+    names = {path.name for path in gathered.iterdir()}
+    assert names == {"build", "kernel", "modules.order"}
+    assert (gathered / "build").resolve() == tmp_path / "usr/src/linux-headers-1"
     assert not (tmp_path / "usr/lib/modules").exists()
 
 
