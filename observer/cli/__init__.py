@@ -19,6 +19,8 @@ VERBS = {
     "inhibit": "observer.cli.gates:inhibit",
     "resume": "observer.cli.gates:resume",
     "config": "observer.cli.config:config",
+    "demo": "observer.cli.demo:demo",
+    "soak": "observer.cli.demo:soak",
     "doctor": "observer.cli.doctor:doctor",
     "testbed": "observer.cli.testbed:testbed",
 }

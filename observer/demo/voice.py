@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The observer under test: `observer run` as a process of its own, and what it says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from observer.errors import DeadlineError, ProgramError
+from observer.model import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Voice", "observer_running"]
+
+START_SECONDS = 120.0
+END_SECONDS = 30.0
+
+
+class Voice:
+    """Verdicts as they come, each with nothing but what the daemon printed."""
+
+    def __init__(self, process: subprocess.Popen[str], notes: Path) -> None:
+        self._process, self._notes = process, notes
+        self._heard: list[Verdict] = []
+        self._changed = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            verdict = msgspec.json.decode(line, type=Verdict)
+            with self._changed:
+                self._heard.append(verdict)
+                self._changed.notify_all()
+        with self._changed:
+            self._changed.notify_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def since(self, monotonic_ns: int) -> list[Verdict]:
+        """Verdicts given after a moment."""
+        with self._changed:
+            return [v for v in self._heard if v.monotonic_ns >= monotonic_ns]
+
+    def wait(self, wanted: Callable[[Verdict], bool], seconds: float) -> Verdict | None:
+        """Give the first verdict that is wanted, or None when the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(wanted, self._heard)), seconds)
+            return next((v for v in self._heard if wanted(v)), None)
+
+    def notes(self) -> str:
+        """What the daemon wrote to stderr."""
+        return self._notes.read_text(errors="replace")
+
+    def alive(self) -> bool:
+        """Say whether the daemon still runs."""
+        return self._process.poll() is None
+
+
+@contextmanager
+def observer_running(notes: Path, *options: str) -> Iterator[Voice]:
+    """Run the daemon while the block does; armed when the block begins."""
+    argv = [sys.executable, "-m", "observer", "run", "-v", "-o", "jsonl", *options]
+    with (
+        notes.open("w") as to,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=to, text=True) as process,
+    ):
+        try:
+            voice = Voice(process, notes)
+            _wait_for_arms(voice, process)
+            yield voice
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_for_arms(voice: Voice, process: subprocess.Popen[str]) -> None:
+    from observer.guests.waiting import wait_until
+
+    def armed() -> bool:
+        if process.poll() is not None:
+            raise ProgramError(f"observer run ended: {voice.notes().strip()}")
+        return "armed: in" in voice.notes()
+
+    try:
+        wait_until(armed, START_SECONDS, "the observer was armed")
+    except DeadlineError as e:
+        raise ProgramError(f"{e.message} It said: {voice.notes().strip()}") from e
