@@ -34,7 +34,7 @@ struct vm_cell {
 	__u32 exit_code;	       /* as wait(2) has it */
 	__u16 rings[MAX_RINGS_PER_VM]; /* ring slots + 1; 0: none */
 	__u32 nr_rings;
-	__u16 flags;   /* enum vm_flag */
+	__u16 flags;  /* enum vm_flag */
 	__u16 hushed; /* user: 1 raises no suspicion of the guest, until its next sign */
 	__u64 reserved;
 };

@@ -178,6 +178,10 @@ static u64 judge_user_ring(u32 slot, struct ring_cell *r, u64 now)
 		return 0; /* freed */
 	if (taken && (!p || p->call_ns > r->since_ns || r->hushed))
 		return 0;
+	if (p && p->call_ns > r->since_ns) { /* one that polls serves without reading its kicks */
+		r->since_ns = p->call_ns;
+		return backend_limit_ns;
+	}
 	if (age < backend_limit_ns)
 		return backend_limit_ns - age + MS / 2;
 	suspect_ring(slot, r, taken ? SUSPECT_UNCALLED : SUSPECT_BACKEND, age, now);

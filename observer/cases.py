@@ -20,8 +20,8 @@ from observer.confirm.vcpu import Lateness, VcpuLook, judge_vcpu
 from observer.errors import DeadlineError
 from observer.inventory.guest_memory import RingWords, read_ring_words
 from observer.inventory.qmp import ask_run_state
-from observer.inventory.task import TaskLook, in_kvm_run, look_at_task
-from observer.inventory.vmm import comm_of, eventfd_count, eventfd_ids
+from observer.inventory.task import TaskLook, in_kvm_run, look_at_task, tasks_of
+from observer.inventory.vmm import eventfd_count, eventfd_ids, program_of
 from observer.kernel.cells import RingFlag, RingHush, RingKind
 from observer.model import (
     BackEnd,
@@ -48,6 +48,9 @@ __all__ = ["Cases"]
 READ_SECONDS = 0.5
 STEP_SECONDS = 0.01
 STOPPED_LOOKS = 2
+HELD_TRIES = 4
+HELD_SECONDS = 0.25
+HELD_WORK_NS = 2 * MS
 RECOVERY_MARGIN_NS = 1 * MS
 
 
@@ -164,7 +167,7 @@ class Cases:
         for back_end in vm.back_ends:
             if eventfd_id in eventfd_ids(self._watch.proc, back_end.pid):
                 return back_end
-        return BackEnd(vm.pid, comm_of(self._watch.proc, vm.pid))
+        return BackEnd(vm.pid, program_of(self._watch.proc, vm.pid))
 
     def _ring_name(self, slot: int) -> str:
         ring = self._watch.books.rings[slot]
@@ -180,11 +183,12 @@ class Cases:
         if ring["kind"] == RingKind.VHOST:
             known = books.look_at_ring(slot)
             taken = int(ring["last_avail"])
-            owes = known and bool(ring["since_ns"]) and taken != int(ring["avail"])
+            live = bool(ring["flags"] & RingFlag.LIVE)  # else the VMM has taken it back
+            owes = known and live and taken != int(ring["avail"])
         else:
             count = eventfd_count(self._watch.proc, vm.pid, int(ring["eventfd_id"]))
             owes = bool(ring["since_ns"]) and count is not None
-            taken = 0 if count else 1
+            taken = books.last_call_ns(server.pid) + (0 if count else 1)
         return BackEndLook(owes, taken, task.state, task.runtime_ns, task.waited_ns)
 
     async def _back_end(self, vm: Vm, suspicion: Suspicion) -> Look:
@@ -192,7 +196,7 @@ class Cases:
         ring = watch.books.rings[slot]
         if ring["kind"] == RingKind.VHOST:
             tid = int(ring["worker_tid"])
-            server = BackEnd(tid, comm_of(watch.proc, tid))
+            server = BackEnd(tid, program_of(watch.proc, tid))
         else:
             server = self.server_of(vm, int(ring["eventfd_id"]))
         first = self._look_at_back_end(vm, slot, server)
@@ -216,7 +220,16 @@ class Cases:
             watch.books.rings[slot]["hushed"] = RingHush.UNCALLED
         if isinstance(look, Confirmed) and server.pid == vm.pid:
             return self._blame_vmm(vm, look)
+        if isinstance(look, Confirmed) and await self._held_on_purpose(vm):
+            return Refuted("its VMM keeps the guest from running")
         return look
+
+    async def _held_on_purpose(self, vm: Vm) -> bool:
+        """A VM that is being paused takes its rings back one by one."""
+        if self._task(vm.pid).stopped or not self._out_of_kvm(vm):
+            return False
+        await asyncio.sleep(STEP_SECONDS)
+        return self._out_of_kvm(vm)
 
     def _blame_vmm(self, vm: Vm, look: Confirmed) -> Confirmed:
         """A ring that QEMU itself serves: the VMM is what hangs."""
@@ -327,19 +340,35 @@ class Cases:
     async def _held(self, vm: Vm, suspicion: Suspicion) -> Look:
         """No vCPU is in KVM_RUN: paused on purpose, or the VMM is stuck."""
         watch = self._watch
-        try:
-            ran, word = await self._run_state(vm)
-        except DeadlineError as e:
-            return Confirmed(
-                VerdictKind.VMM_HUNG,
-                vm.name,
-                suspicion.since_ns,
-                f"no vCPU is in KVM_RUN, and {e}",
-            )
+        before = self._runtime_ns(vm)
+        for turn in range(HELD_TRIES):
+            try:
+                ran, word = await self._run_state(vm)
+                break
+            except DeadlineError as e:
+                await asyncio.sleep(HELD_SECONDS)
+                if not self._out_of_kvm(vm):
+                    return Refuted("its vCPUs run again")
+                if self._runtime_ns(vm) > before + HELD_WORK_NS:
+                    watch.hush(vm)
+                    return Refuted("its VMM is at work: a snapshot, a migration")
+                if turn == HELD_TRIES - 1:
+                    return Confirmed(
+                        VerdictKind.VMM_HUNG,
+                        vm.name,
+                        suspicion.since_ns,
+                        f"no vCPU is in KVM_RUN, no thread works, and {e}",
+                    )
         if ran is RunState.RUNNING and self._out_of_kvm(vm):
             return Refuted("its vCPUs are between two runs")
         watch.hush(vm)
         return Refuted(f"its VMM keeps it from running: {word}")
+
+    def _runtime_ns(self, vm: Vm) -> int:
+        """CPU time of all threads of a VMM."""
+        folder = self._watch.proc / str(vm.pid) / "task"
+        tids = tasks_of(self._watch.proc, vm.pid)
+        return sum(look_at_task(folder / str(t)).runtime_ns for t in tids)
 
     async def _ask_again(self, vm: Vm, suspicion: Suspicion) -> Look:
         watch = self._watch

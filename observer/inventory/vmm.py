@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "comm_of",
     "eventfd_count",
     "eventfd_ids",
     "find_back_ends",
     "name_of",
+    "program_of",
     "qmp_of",
     "read_vm",
     "taps_of",
@@ -56,12 +56,21 @@ def qmp_of(argv: list[str]) -> str | None:
     return next((chardevs[m] for m in monitors if chardevs.get(m)), None)
 
 
-def comm_of(proc: Path, pid: int) -> str:
-    """Give the name of a process, `?` if it is gone."""
+def program_of(proc: Path, pid: int) -> str:
+    """Give the name of a process's program, `?` if it is gone.
+
+    A kernel thread has no program, only a name; `comm` cuts names at 15 characters.
+    """
+    folder = proc / str(pid)
     try:
-        return (proc / str(pid) / "comm").read_text().strip()
+        comm = (folder / "comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return "?"
+    try:
+        program = (folder / "exe").readlink().name
+    except OSError:
+        return comm
+    return program if program.startswith(comm) else comm
 
 
 def _fdinfos(proc: Path, pid: int) -> Iterator[str]:
@@ -127,7 +136,7 @@ def find_back_ends(proc: Path, pids: Iterable[int]) -> dict[int, tuple[BackEnd, 
             continue
         for which in eventfd_ids(proc, pid):
             if which in owners:
-                found[owners[which]][pid] = BackEnd(pid, comm_of(proc, pid))
+                found[owners[which]][pid] = BackEnd(pid, program_of(proc, pid))
     return {pid: tuple(sorted(b.values(), key=_pid)) for pid, b in found.items()}
 
 
@@ -143,7 +152,7 @@ def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
         argv = (folder / "cmdline").read_text(errors="replace").split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return None
-    name = name_of(argv, comm_of(proc, pid), pid)
+    name = name_of(argv, program_of(proc, pid), pid)
     qmp, taps = qmp_of(argv), taps_of(proc, pid)
     if look_at_task(folder).start_ticks != start or not start:
         return None

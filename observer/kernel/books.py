@@ -61,6 +61,10 @@ class Books(Protocol):
         """Let a back end's exit be a suspicion."""
         ...
 
+    def last_call_ns(self, pid: int) -> int:
+        """When a watched process last called a guest; 0: never."""
+        ...
+
     def forget(self, vm_slot: int) -> None:
         """Free the slots of a VM that is gone, its rings and its vCPUs."""
         ...
@@ -150,6 +154,11 @@ class PinnedBooks:
         self._libbpf.bpf_map_update_elem(
             self._fd("processes"), _u32(pid), entry.tobytes(), bpf_noexist
         )
+
+    def last_call_ns(self, pid: int) -> int:
+        """When a watched process last called a guest; 0: never."""
+        value = self._lookup("processes", _u32(pid), PROCESS.itemsize)
+        return int(np.frombuffer(value, PROCESS)[0]["call_ns"]) if value else 0
 
     def forget(self, vm_slot: int) -> None:
         """Free the slots of a VM that is gone, its rings and its vCPUs."""
