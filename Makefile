@@ -15,6 +15,7 @@ step := @tools/step
 bpf_flags := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -D__TARGET_ARCH_x86 -Ibpf
 bpf_objects := $(patsubst bpf/%.bpf.c,observer/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
 c_files = $(shell find . -name '*.[ch]' -not -path './.venv/*' -not -path './build/*')
+guest_sources := $(shell find observer/guests -type f -not -name '*.pyc')
 bash_files = $(shell grep -rlE '^#!.*\bbash' .ci tools observer)
 busybox_files = $(shell grep -rlE '^#!/bin/busybox sh' observer)
 
@@ -60,7 +61,14 @@ observer/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 -include $(wildcard build/bpf/*.d)
 
 .PHONY: ready
-ready: build/stamps/kernels bpf
+ready: build/stamps/venv bpf guests
+
+.PHONY: guests
+guests: build/stamps/guests ## Build the guests of demo and tests
+
+build/stamps/guests: $(guest_sources) build/stamps/kernels
+	$(step) "guests" $(venv)/observer guest build
+	@touch $@
 
 build/stamps/kernels: observer/testbed/kernel.py build/stamps/venv
 	$(step) "kernels of the nested host" $(venv)/observer testbed fetch

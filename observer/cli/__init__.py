@@ -19,9 +19,11 @@ VERBS = {
     "inhibit": "observer.cli.gates:inhibit",
     "resume": "observer.cli.gates:resume",
     "config": "observer.cli.config:config",
+    "doctor": "observer.cli.doctor:doctor",
     "demo": "observer.cli.demo:demo",
     "soak": "observer.cli.demo:soak",
-    "doctor": "observer.cli.doctor:doctor",
+    "guest": "observer.cli.guest:guest",
+    "inject": "observer.cli.inject:inject",
     "testbed": "observer.cli.testbed:testbed",
 }
 
