@@ -97,7 +97,7 @@ def test_time_spent_waiting_does_not_count() -> None:
 
 
 def test_a_kick_that_was_taken_is_given_time() -> None:
-    """A live process that took the kick may be at work; only a stopped one is blamed."""
+    """A live process that took the kick may be at work; a stopped one is not."""
     assert isinstance(judged(uncalled=True), LookAgain)
     assert isinstance(judged(uncalled=True, age_ns=2000 * MS), Refuted)
     assert isinstance(judged(uncalled=True, now=changed(state="T")), Confirmed)

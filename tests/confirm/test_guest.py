@@ -11,14 +11,17 @@ ASKED_NS = 1000 * MS
 LIMIT_NS = 50 * MS
 
 
+AT_REST = RingWords(avail=256, used=7, used_event=7)
+
+
 def a_guest(
-    words: RingWords | None = RingWords(avail=256, used=7, used_event=7),
+    words: RingWords = AT_REST,
     *,
     sign_ns: int = 0,
     sleeping: bool = False,
     visible: bool = True,
 ) -> GuestLook:
-    return GuestLook(sign_ns, {} if words is None else {3: words}, sleeping, visible)
+    return GuestLook(sign_ns, {3: words}, sleeping, visible)
 
 
 def judged(
@@ -71,7 +74,7 @@ def test_a_sign_after_the_question_refutes() -> None:
 
 
 def test_a_guest_that_got_no_cpu_has_more_time() -> None:
-    """The limit counts only time in which the guest could run; in the end we give up."""
+    """Only time in which the guest could run counts; in the end we give up."""
     unread = a_guest(RingWords(256, 8, 7))
 
     starved = judged(a_guest(), unread, fair_ns=0, elapsed_ns=1000 * MS)
