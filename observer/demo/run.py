@@ -45,6 +45,10 @@ class Stage:
         self._guests: dict[str, tuple[Guest, ExitStack]] = {}
         self._subnets = iter(range(1, 255))
 
+    def guest(self, name: str) -> Guest:
+        """Give a guest that was booted here."""
+        return self._guests[name][0]
+
     def boot(self, name: str, vcpus: int) -> Row:
         """Boot a guest; that is a silent case of its own."""
         began_ns = time.monotonic_ns()
@@ -70,7 +74,7 @@ class Stage:
 
     def silent(self, case: SilentCase) -> Row:
         """Let something harmless happen for a while."""
-        guest, _ = self._guests[case.guest]
+        guest = self.guest(case.guest)
         began_ns = time.monotonic_ns()
         with inject(case.name, guest, GUEST_FAULTS):
             wrong = self._voice.wait(lambda v: v.monotonic_ns >= began_ns, case.seconds)

@@ -63,7 +63,10 @@ GUEST_FAULTS = {
         "Stop {guest.name} by its monitor.", planned.pause, passing=True, silent=True
     ),
     "snapshot": Fault(
-        "Save the state of {guest.name} to a file.", planned.snapshot, silent=True
+        "Save the state of {guest.name} to a file, and let it go on.",
+        planned.snapshot,
+        passing=True,
+        silent=True,
     ),
     "host-overload": Fault(
         "Run three busy processes on each CPU of this host.",

@@ -7,8 +7,10 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from observer.errors import ProgramError
 from observer.guests.guest import free_subnet
 from observer.guests.linux import starting_guest, wait_for_guest
+from observer.guests.waiting import wait_until
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from observer.guests.guest import Guest
 
 __all__ = ["boot", "pause", "snapshot"]
+
+SAVE_SECONDS = 120.0
 
 
 def pause(guest: Guest, stack: ExitStack) -> int:
@@ -38,7 +42,19 @@ def boot(guest: Guest, stack: ExitStack) -> int:
     return effect_ns
 
 
-def snapshot(guest: Guest, _stack: ExitStack) -> int:
+def _saved(guest: Guest) -> bool:
+    (progress,) = guest.qmp(("query-migrate", {}))
+    if progress["status"] == "failed":
+        raise ProgramError(f"{guest.name} could not be saved: {progress}.")
+    return bool(progress["status"] == "completed")
+
+
+def _go_on(guest: Guest) -> None:
+    wait_until(lambda: _saved(guest), SAVE_SECONDS, f"{guest.name} was saved")
+    guest.qmp(("cont", {}))
+
+
+def snapshot(guest: Guest, stack: ExitStack) -> int:
     """Save the guest's whole state to a file, as a backup tool does, and go on.
 
     A snapshot inside of the disk image is no choice where the disk has a back end of
@@ -47,4 +63,5 @@ def snapshot(guest: Guest, _stack: ExitStack) -> int:
     state = guest.files.folder / "state"
     effect_ns = time.monotonic_ns()
     guest.qmp(("stop", {}), ("migrate", {"uri": f"exec:cat >{state}"}))
+    stack.callback(_go_on, guest)
     return effect_ns
