@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,12 +178,15 @@ def run_nested(
         name=f"nested-{kernel.name}",
         cached=(".venv", str(kernel.root.relative_to(root))),
     )
-    with tempfile.TemporaryDirectory(prefix="observer-testbed-") as scratch:
-        first_root = Path(scratch) / "initramfs"
-        first_root.write_bytes(initramfs.build(kernel, paths))
-        machine = Machine(kernel.image, first_root, root, spec.cpus, spec.memory, kvm)
-        with Session(machine, _log_folder(build), spec.limits) as session:
+    logs = _log_folder(build)
+    first_root = logs / "initramfs"
+    first_root.write_bytes(initramfs.build(kernel, paths))
+    machine = Machine(kernel.image, first_root, root, spec.cpus, spec.memory, kvm)
+    try:
+        with Session(machine, logs, spec.limits) as session:
             status = _run_and_judge(session, job, command)
+    finally:
+        first_root.unlink()
     return NestedRun(status, session.console, session.boot_s, kvm)
 
 

@@ -62,14 +62,19 @@ def _write_all(fd: int, data: bytes, deadline: float) -> None:
     """Write however slow the reader is, but not beyond the deadline."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    while data:
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise NestedHostDeadlineError(
-                "nobody read the command's output before the deadline; the nested host "
-                "was stopped."
-            )
-        # A pipe that is ready takes this much without blocking.
-        data = data[os.write(fd, data[: select.PIPE_BUF]) :]
+    try:
+        while data:
+            if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+                raise NestedHostDeadlineError(
+                    "nobody had read the command's output when its time was over; the "
+                    "nested host was stopped."
+                )
+            # A pipe that is ready takes this much without blocking.
+            data = data[os.write(fd, data[: select.PIPE_BUF]) :]
+    except BrokenPipeError as error:
+        raise NestedHostError(
+            "nobody reads the command's output any more; the nested host was stopped."
+        ) from error
 
 
 class Session:
@@ -155,7 +160,9 @@ class Session:
         return self._ended.status
 
     def _send(self, message: Message) -> None:
-        self._sockets[CONTROL].sendall(encode(message))
+        # If QEMU is gone, its process says so.
+        with contextlib.suppress(BrokenPipeError):
+            self._sockets[CONTROL].sendall(encode(message))
 
     def _complete(self) -> bool:
         """The command has ended and all that it wrote is here."""
@@ -188,7 +195,10 @@ class Session:
                     )
 
     def _read(self, port: str) -> bytes:
-        return self._sockets[port].recv(CHUNK_BYTES) if port else b""
+        try:
+            return self._sockets[port].recv(CHUNK_BYTES) if port else b""
+        except ConnectionResetError:
+            return b""
 
     def _hear(self, data: bytes, job: Job) -> None:
         for line in self._lines.feed(data):
