@@ -5,73 +5,17 @@
  * the alarm reads the back end's own index and closes it.  Both ends of every ring pass KVM: the
  * doorbell (ioeventfd) and the interrupt (irqfd), so vhost, vhost-user and QEMU's own devices are
  * seen by the same two programs. */
-#include "books.bpf.h"
-#include "core_fixes.h"
+#include "ring_entry.bpf.h"
 
-#define VIRTIO_F_EVENT_IDX   29 /* include/uapi/linux/virtio_ring.h */
-#define VIRTIO_F_RING_PACKED 34
-#define MAX_SIBLINGS	     8 /* rings of one vhost device that its first kick makes known */
-#define EPOLLIN		     1
+#define EPOLLIN 1
 
 const volatile u64 backend_limit_ns = 20 * MS;
 const volatile u64 starved_limit_ns = 50 * MS; /* waited so long for a CPU: starved, not hung */
 const volatile u64 called_ns = 50 * MS;
 
-SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_ARRAY(ring_alarms, struct alarm, MAX_RINGS, 0);
 SHARED_ARRAY(vm_alarms, struct alarm, MAX_VMS, 0);
-SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
 SHARED_HASH(vm_by_kvm, u64, u32, MAX_VMS);
-SLOT_QUEUE(free_rings, MAX_RINGS);
-
-extern const struct rq runqueues __ksym;
-
-struct debtor {
-	u64 waited_ns; /* since the debt was opened it waited so long for a CPU */
-	bool blocked;  /* it is in uninterruptible sleep */
-};
-
-static u64 waiting_since(struct task_struct *task)
-{
-	if (BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, on_cpu))
-		return 0;
-	return BPF_CORE_READ(task, sched_info.last_queued);
-}
-
-static u64 run_delay(struct vhost_virtqueue *vq)
-{
-	struct task_struct *task = vq_task(vq);
-	return BPF_CORE_READ(task, sched_info.run_delay);
-}
-
-static u32 worker_tid(struct vhost_virtqueue *vq)
-{
-	struct task_struct *task = vq_task(vq);
-	return BPF_CORE_READ(task, pid);
-}
-
-static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 now,
-			   struct debtor *d)
-{
-	struct task_struct *task = vq_task(vq);
-	u64 delay = BPF_CORE_READ(task, sched_info.run_delay);
-	u64 queued = waiting_since(task);
-	u32 state = BPF_CORE_READ(task, __state);
-
-	d->waited_ns = delay > r->run_delay_ns ? delay - r->run_delay_ns : 0;
-	if (queued) {
-		/* last_queued is on the clock of the run queue, which ticks while somebody waits in
-		 * it */
-		const struct rq *rq =
-			bpf_per_cpu_ptr(&runqueues, BPF_CORE_READ(task, thread_info.cpu));
-		u64 clock = rq ? rq->clock : 0;
-		if (clock > queued)
-			d->waited_ns += clock - queued;
-	}
-	if (d->waited_ns > now - r->since_ns)
-		d->waited_ns = now - r->since_ns;
-	d->blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
-}
 
 static void suspect_ring(u32 slot, struct ring_cell *r, u32 kind, u64 value, u64 now)
 {
@@ -92,45 +36,12 @@ static void suspect_ring(u32 slot, struct ring_cell *r, u32 kind, u64 value, u64
 	raise(&s, BPF_RB_FORCE_WAKEUP);
 }
 
-/* The rings' words in the VMM's memory; only where that is mapped, i.e. in its threads and its
- * vhost workers. */
-static __always_inline void look_at_memory(struct ring_cell *r)
+/* Entries offered at the last kick and not yet taken.  The indices wrap; and the back end may be
+ * ahead of that kick, for a busy guest offers more without another one. */
+static u16 outstanding(const struct ring_cell *r)
 {
-	u64 avail = r->avail_addr, used = r->used_addr;
-
-	if (!avail || !used || (r->flags & RING_PACKED))
-		return;
-	if (bpf_probe_read_user(&r->avail, sizeof(u16), (void *)(avail + 2)) ||
-	    bpf_probe_read_user(&r->used, sizeof(u16), (void *)(used + 2)))
-		drop(DROP_READ);
-	/* behind the last entry the guest writes how far it has consumed */
-	if (r->flags & RING_EVENT_IDX)
-		bpf_probe_read_user(&r->used_event, sizeof(u16), (void *)(avail + 4 + 2 * r->num));
-}
-
-/* What vhost holds of the ring: it changes when the guest's driver starts again. */
-static void look_at_vq(struct ring_cell *r, struct vhost_virtqueue *vq)
-{
-	u64 features = BPF_CORE_READ(vq, acked_features);
-	u8 flags = r->flags & RING_SERVES_KICK;
-
-	if (features & 1ULL << VIRTIO_F_EVENT_IDX)
-		flags |= RING_EVENT_IDX;
-	if (features & 1ULL << VIRTIO_F_RING_PACKED)
-		flags |= RING_PACKED;
-	if (BPF_CORE_READ(vq, private_data))
-		flags |= RING_LIVE;
-	r->flags = flags;
-	r->num = BPF_CORE_READ(vq, num);
-	r->avail_addr = (u64)BPF_CORE_READ(vq, avail);
-	r->used_addr = (u64)BPF_CORE_READ(vq, used);
-	r->last_avail = BPF_CORE_READ(vq, last_avail_idx);
-	r->last_used = BPF_CORE_READ(vq, last_used_idx);
-}
-
-static u64 kick_ctx_of(struct vhost_virtqueue *vq)
-{
-	return (u64)BPF_CORE_READ(vq, kick, private_data);
+	u16 entries = r->avail - r->last_avail;
+	return entries <= r->num ? entries : 0;
 }
 
 /* Returns after how many ns to look again; 0: paid. */
@@ -142,7 +53,7 @@ static u64 judge_vhost_ring(u32 slot, struct ring_cell *r, u64 now)
 	if (kick_ctx_of(vq) != r->kick_ctx) /* freed, or used for another ring by now */
 		return 0;
 	look_at_vq(r, vq);
-	if (!(r->flags & RING_LIVE) || r->last_avail == r->avail)
+	if (!(r->flags & RING_LIVE) || !outstanding(r))
 		return 0;
 	if (r->last_avail != r->owed_from) { /* it works: the rest is a new debt */
 		r->owed_from = r->last_avail;
@@ -224,131 +135,6 @@ static void open_debt(u32 slot, struct ring_cell *r, u64 now)
 	}
 }
 
-static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u32 *slot)
-{
-	struct eventfd_ctx *kick = (void *)ctx;
-	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
-	if (!vm || take_slot(&free_rings, POOL_RINGS, MAX_RINGS, slot)) {
-		drop(DROP_RING_SLOT);
-		return 0;
-	}
-	struct ring_cell *r = bpf_map_lookup_elem(&rings, slot);
-	if (!r || bpf_map_update_elem(&ring_by_kick, &ctx, slot, BPF_NOEXIST)) {
-		bpf_map_push_elem(&free_rings, slot, BPF_ANY);
-		return 0;
-	}
-	__builtin_memset(r, 0, sizeof(*r));
-	r->vm = vm_slot;
-	r->kick_ctx = ctx;
-	r->eventfd_id = BPF_CORE_READ(kick, id);
-	r->flags = RING_SERVES_KICK;
-	u32 i = __sync_fetch_and_add(&vm->nr_rings, 1);
-	if (i < MAX_RINGS_PER_VM)
-		vm->rings[i] = *slot + 1;
-	else
-		drop(DROP_RING_LIST);
-	return r;
-}
-
-static void note_ring(struct ring_cell *r, u32 slot)
-{
-	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &r->vm);
-	struct suspicion s = {
-		.now_ns = bpf_ktime_get_ns(),
-		.kind = NOTE_RING,
-		.tgid = vm ? vm->tgid : 0,
-		.vm = r->vm,
-		.slot = slot,
-	};
-	raise(&s, BPF_RB_FORCE_WAKEUP);
-}
-
-static void enter_vhost_ring(struct vhost_virtqueue *vq, u32 index, u32 count, u32 vm)
-{
-	u64 ctx = kick_ctx_of(vq);
-	u32 slot;
-
-	if (!ctx || bpf_map_lookup_elem(&ring_by_kick, &ctx))
-		return;
-	struct ring_cell *r = enter_ring(ctx, vm, &slot);
-	if (!r)
-		return;
-	r->vq = (u64)vq;
-	r->index = index;
-	r->device = (u64)BPF_CORE_READ(vq, dev);
-	r->worker_tid = worker_tid(vq);
-	/* net and vsock have two rings, and the first only offers buffers */
-	if (count == 2 && index == 0)
-		r->flags = 0;
-	look_at_vq(r, vq);
-	r->kind = RING_VHOST;
-	note_ring(r, slot);
-}
-
-/* If this waiter of an eventfd is the poll of a vhost ring, enter all rings of its device.
- * Whether it is one is seen from the ring itself: its device lists it, and its kick is this
- * eventfd. */
-static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
-{
-	struct vhost_virtqueue *vq =
-		(void *)waiter - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
-	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
-	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs), *other;
-	int count = BPF_CORE_READ(dev, nvqs);
-	bool listed = false;
-
-	if (!list || kick_ctx_of(vq) != ctx)
-		return false;
-	for (int i = 0; i < MAX_SIBLINGS && i < count; i++) {
-		other = 0;
-		bpf_probe_read_kernel(&other, sizeof(other), list + i);
-		listed |= other == vq;
-	}
-	for (int i = 0; listed && i < MAX_SIBLINGS && i < count; i++) {
-		other = 0;
-		bpf_probe_read_kernel(&other, sizeof(other), list + i);
-		if (other)
-			enter_vhost_ring(other, i, count, vm);
-	}
-	return listed;
-}
-
-/* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
-static void enter_rings(struct eventfd_ctx *ctx, u32 vm)
-{
-	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
-	struct list_head *at = BPF_CORE_READ(head, next);
-	struct ring_cell *r;
-	u32 slot;
-
-	for (int i = 0; i < 4 && at && at != head; i++) {
-		if (enter_vhost((void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
-				(u64)ctx, vm))
-			return;
-		at = BPF_CORE_READ(at, next);
-	}
-	r = enter_ring((u64)ctx, vm, &slot);
-	if (!r)
-		return;
-	r->kind = RING_USER;
-	note_ring(r, slot);
-}
-
-static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u32 *slot)
-{
-	u64 key = (u64)ctx;
-	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &key);
-
-	if (!known) {
-		enter_rings(ctx, vm);
-		known = bpf_map_lookup_elem(&ring_by_kick, &key);
-	}
-	if (!known)
-		return 0;
-	*slot = *known;
-	return bpf_map_lookup_elem(&rings, slot);
-}
-
 static __always_inline void kicked_vhost(u32 slot, struct ring_cell *r, u64 now)
 {
 	struct vhost_virtqueue *vq = (void *)r->vq;
@@ -357,7 +143,7 @@ static __always_inline void kicked_vhost(u32 slot, struct ring_cell *r, u64 now)
 	look_at_memory(r);
 	if (!(r->flags & RING_SERVES_KICK) || !(r->flags & RING_LIVE) || (r->flags & RING_PACKED))
 		return;
-	if (r->avail == r->last_avail || (r->since_ns && r->owed_from == r->last_avail))
+	if (!outstanding(r) || (r->since_ns && r->owed_from == r->last_avail))
 		return; /* taken already, or owed already */
 	r->owed_from = r->last_avail;
 	r->run_delay_ns = run_delay(vq);

@@ -73,8 +73,8 @@ class Armed:
         self.books.left_out.update(left_out)
 
     def _folder(self, name: str) -> Path:
-        objekt = (self._objects / f"{name}.bpf.o").read_bytes()
-        return self._root / f"{name}-{build_tag(objekt, self._knobs)}"
+        built = (self._objects / f"{name}.bpf.o").read_bytes()
+        return self._root / f"{name}-{build_tag(built, self._knobs)}"
 
     def _look_at_ring(self) -> Path:
         return self._folder("vring") / "look_at_ring"
@@ -92,20 +92,20 @@ class Armed:
     def _arm(self, name: str) -> None:
         folder = self._folder(name)
         unpin_older(self._root, name, folder.name)
-        objekt = BpfObject(self._libbpf, self._objects / f"{name}.bpf.o", self._maps)
+        built = BpfObject(self._libbpf, self._objects / f"{name}.bpf.o", self._maps)
         try:
             if folder.is_dir():
-                if {p.name for p in folder.iterdir()} == set(objekt.programs()):
+                if {p.name for p in folder.iterdir()} == set(built.programs()):
                     self.adopted.append(name)
                     return
                 unpin(folder)  # a start that was cut short
-            objekt.set_knobs(self._knobs)
-            objekt.load()
+            built.set_knobs(self._knobs)
+            built.load()
             make_folder(folder)
-            links = objekt.attach(folder)
-            objekt.detach(links)  # the pins hold them now
+            links = built.attach(folder)
+            built.detach(links)  # the pins hold them now
         finally:
-            objekt.close()
+            built.close()
 
     def arm_missing(self) -> list[str]:
         """Load objects left out so far whose modules are there now; names them."""

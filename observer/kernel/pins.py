@@ -38,9 +38,9 @@ def layout_tag() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:TAG_CHARS]
 
 
-def build_tag(objekt: bytes, knobs: Mapping[str, int]) -> str:
+def build_tag(built: bytes, knobs: Mapping[str, int]) -> str:
     """Name a build of an object with its knobs."""
-    text = objekt + repr(sorted(knobs.items())).encode()
+    text = built + repr(sorted(knobs.items())).encode()
     return hashlib.sha256(text).hexdigest()[:TAG_CHARS]
 
 

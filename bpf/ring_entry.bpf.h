@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* ring_entry.bpf.h: a ring is entered into the books at its first kick. */
+#ifndef OBSERVER_RING_ENTRY_BPF_H
+#define OBSERVER_RING_ENTRY_BPF_H
+
+#include "vhost.bpf.h"
+
+#define MAX_SIBLINGS 8 /* rings of one vhost device that its first kick makes known */
+
+SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
+SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
+SLOT_QUEUE(free_rings, MAX_RINGS);
+
+static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u32 *slot)
+{
+	struct eventfd_ctx *kick = (void *)ctx;
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
+	if (!vm || take_slot(&free_rings, POOL_RINGS, MAX_RINGS, slot)) {
+		drop(DROP_RING_SLOT);
+		return 0;
+	}
+	struct ring_cell *r = bpf_map_lookup_elem(&rings, slot);
+	if (!r || bpf_map_update_elem(&ring_by_kick, &ctx, slot, BPF_NOEXIST)) {
+		bpf_map_push_elem(&free_rings, slot, BPF_ANY);
+		return 0;
+	}
+	__builtin_memset(r, 0, sizeof(*r));
+	r->vm = vm_slot;
+	r->kick_ctx = ctx;
+	r->eventfd_id = BPF_CORE_READ(kick, id);
+	r->flags = RING_SERVES_KICK;
+	u32 i = __sync_fetch_and_add(&vm->nr_rings, 1);
+	if (i < MAX_RINGS_PER_VM)
+		vm->rings[i] = *slot + 1;
+	else
+		drop(DROP_RING_LIST);
+	return r;
+}
+
+static void note_ring(struct ring_cell *r, u32 slot)
+{
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &r->vm);
+	struct suspicion s = {
+		.now_ns = bpf_ktime_get_ns(),
+		.kind = NOTE_RING,
+		.tgid = vm ? vm->tgid : 0,
+		.vm = r->vm,
+		.slot = slot,
+	};
+	raise(&s, BPF_RB_FORCE_WAKEUP);
+}
+
+static void enter_vhost_ring(struct vhost_virtqueue *vq, u32 index, u32 count, u32 vm)
+{
+	u64 ctx = kick_ctx_of(vq);
+	u32 slot;
+
+	if (!ctx || bpf_map_lookup_elem(&ring_by_kick, &ctx))
+		return;
+	struct ring_cell *r = enter_ring(ctx, vm, &slot);
+	if (!r)
+		return;
+	r->vq = (u64)vq;
+	r->index = index;
+	r->device = (u64)BPF_CORE_READ(vq, dev);
+	r->worker_tid = worker_tid(vq);
+	/* net and vsock have two rings, and the first only offers buffers */
+	if (count == 2 && index == 0)
+		r->flags = 0;
+	look_at_vq(r, vq);
+	r->kind = RING_VHOST;
+	note_ring(r, slot);
+}
+
+/* If this waiter of an eventfd is the poll of a vhost ring, enter all rings of its device.
+ * Whether it is one is seen from the ring itself: its device lists it, and its kick is this
+ * eventfd. */
+static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
+{
+	struct vhost_virtqueue *vq =
+		(void *)waiter - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
+	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
+	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs), *other;
+	int count = BPF_CORE_READ(dev, nvqs);
+	bool listed = false;
+
+	if (!list || kick_ctx_of(vq) != ctx)
+		return false;
+	for (int i = 0; i < MAX_SIBLINGS && i < count; i++) {
+		other = 0;
+		bpf_probe_read_kernel(&other, sizeof(other), list + i);
+		listed |= other == vq;
+	}
+	for (int i = 0; listed && i < MAX_SIBLINGS && i < count; i++) {
+		other = 0;
+		bpf_probe_read_kernel(&other, sizeof(other), list + i);
+		if (other)
+			enter_vhost_ring(other, i, count, vm);
+	}
+	return listed;
+}
+
+/* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
+static void enter_rings(struct eventfd_ctx *ctx, u32 vm)
+{
+	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
+	struct list_head *at = BPF_CORE_READ(head, next);
+	struct ring_cell *r;
+	u32 slot;
+
+	for (int i = 0; i < 4 && at && at != head; i++) {
+		if (enter_vhost((void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
+				(u64)ctx, vm))
+			return;
+		at = BPF_CORE_READ(at, next);
+	}
+	r = enter_ring((u64)ctx, vm, &slot);
+	if (!r)
+		return;
+	r->kind = RING_USER;
+	note_ring(r, slot);
+}
+
+static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u32 *slot)
+{
+	u64 key = (u64)ctx;
+	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &key);
+
+	if (!known) {
+		enter_rings(ctx, vm);
+		known = bpf_map_lookup_elem(&ring_by_kick, &key);
+	}
+	if (!known)
+		return 0;
+	*slot = *known;
+	return bpf_map_lookup_elem(&rings, slot);
+}
+
+#endif /* OBSERVER_RING_ENTRY_BPF_H */

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* vhost.bpf.h: what vhost holds of a ring, and what its worker is doing. */
+#ifndef OBSERVER_VHOST_BPF_H
+#define OBSERVER_VHOST_BPF_H
+
+#include "books.bpf.h"
+#include "core_fixes.h"
+
+#define VIRTIO_F_EVENT_IDX   29 /* include/uapi/linux/virtio_ring.h */
+#define VIRTIO_F_RING_PACKED 34
+
+extern const struct rq runqueues __ksym;
+
+struct debtor {
+	u64 waited_ns; /* since the debt was opened it waited so long for a CPU */
+	bool blocked;  /* it is in uninterruptible sleep */
+};
+
+static u64 waiting_since(struct task_struct *task)
+{
+	if (BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, on_cpu))
+		return 0;
+	return BPF_CORE_READ(task, sched_info.last_queued);
+}
+
+static u64 run_delay(struct vhost_virtqueue *vq)
+{
+	struct task_struct *task = vq_task(vq);
+	return BPF_CORE_READ(task, sched_info.run_delay);
+}
+
+static u32 worker_tid(struct vhost_virtqueue *vq)
+{
+	struct task_struct *task = vq_task(vq);
+	return BPF_CORE_READ(task, pid);
+}
+
+static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 now,
+			   struct debtor *d)
+{
+	struct task_struct *task = vq_task(vq);
+	u64 delay = BPF_CORE_READ(task, sched_info.run_delay);
+	u64 queued = waiting_since(task);
+	u32 state = BPF_CORE_READ(task, __state);
+
+	d->waited_ns = delay > r->run_delay_ns ? delay - r->run_delay_ns : 0;
+	if (queued) {
+		/* last_queued is on the clock of the run queue, which ticks while somebody waits in
+		 * it */
+		const struct rq *rq =
+			bpf_per_cpu_ptr(&runqueues, BPF_CORE_READ(task, thread_info.cpu));
+		u64 clock = rq ? rq->clock : 0;
+		if (clock > queued)
+			d->waited_ns += clock - queued;
+	}
+	if (d->waited_ns > now - r->since_ns)
+		d->waited_ns = now - r->since_ns;
+	d->blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
+}
+
+/* The rings' words in the VMM's memory; only where that is mapped, i.e. in its threads and its
+ * vhost workers. */
+static __always_inline void look_at_memory(struct ring_cell *r)
+{
+	u64 avail = r->avail_addr, used = r->used_addr;
+
+	if (!avail || !used || (r->flags & RING_PACKED))
+		return;
+	if (bpf_probe_read_user(&r->avail, sizeof(u16), (void *)(avail + 2)) ||
+	    bpf_probe_read_user(&r->used, sizeof(u16), (void *)(used + 2)))
+		drop(DROP_READ);
+	/* behind the last entry the guest writes how far it has consumed */
+	if (r->flags & RING_EVENT_IDX)
+		bpf_probe_read_user(&r->used_event, sizeof(u16), (void *)(avail + 4 + 2 * r->num));
+}
+
+/* What vhost holds of the ring: it changes when the guest's driver starts again. */
+static void look_at_vq(struct ring_cell *r, struct vhost_virtqueue *vq)
+{
+	u64 features = BPF_CORE_READ(vq, acked_features);
+	u8 flags = r->flags & RING_SERVES_KICK;
+
+	if (features & 1ULL << VIRTIO_F_EVENT_IDX)
+		flags |= RING_EVENT_IDX;
+	if (features & 1ULL << VIRTIO_F_RING_PACKED)
+		flags |= RING_PACKED;
+	if (BPF_CORE_READ(vq, private_data))
+		flags |= RING_LIVE;
+	r->flags = flags;
+	r->num = BPF_CORE_READ(vq, num);
+	r->avail_addr = (u64)BPF_CORE_READ(vq, avail);
+	r->used_addr = (u64)BPF_CORE_READ(vq, used);
+	r->last_avail = BPF_CORE_READ(vq, last_avail_idx);
+	r->last_used = BPF_CORE_READ(vq, last_used_idx);
+}
+
+static u64 kick_ctx_of(struct vhost_virtqueue *vq)
+{
+	return (u64)BPF_CORE_READ(vq, kick, private_data);
+}
+
+#endif /* OBSERVER_VHOST_BPF_H */

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A case: gather evidence, let a pure judge decide, come back when it says so."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from observer.cases.back_end import BackEndCase
+from observer.cases.guest import GuestCase
+from observer.cases.reach import Reach
+from observer.clock import MS, SECOND
+from observer.confirm.process import judge_exit
+from observer.confirm.vcpu import Lateness, VcpuLook, judge_vcpu
+from observer.inventory.task import look_at_task
+from observer.model import (
+    BackEnd,
+    Confirmed,
+    Look,
+    LookAgain,
+    Refuted,
+    SuspicionKind,
+    VerdictKind,
+)
+
+if TYPE_CHECKING:
+    from observer.model import Suspicion, Verdict, Vm
+    from observer.watch import Watch
+
+__all__ = ["Cases"]
+
+RECOVERY_MARGIN_NS = 1 * MS
+
+
+class Cases:
+    """Looks at subjects on behalf of a `Watch`."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._reach = Reach(watch)
+        self._guests = GuestCase(watch, self._reach)
+        self._back_ends = BackEndCase(watch, self._reach)
+
+    def server_of(self, vm: Vm, eventfd_id: int) -> BackEnd:
+        """Who serves the ring that this eventfd kicks."""
+        return self._back_ends.server_of(vm, eventfd_id)
+
+    async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Look until it is clear whether the suspicion holds."""
+        match suspicion.kind:
+            case SuspicionKind.EXITED:
+                return await self._exit(vm, suspicion)
+            case SuspicionKind.VCPU:
+                return await self._vcpu(vm, suspicion)
+            case SuspicionKind.CALLED | SuspicionKind.UNANSWERED:
+                return await self._guests.look(vm, suspicion)
+            case _:
+                return await self._back_ends.look(vm, suspicion)
+
+    async def _exit(self, vm: Vm, suspicion: Suspicion) -> Look:
+        is_vmm = suspicion.tgid == vm.pid
+        back_end = next((b for b in vm.back_ends if b.pid == suspicion.tgid), None)
+        name = vm.name if is_vmm else (back_end.name if back_end else "back end")
+        while True:
+            look = judge_exit(
+                is_vmm=is_vmm,
+                subject=name,
+                code=suspicion.value,
+                since_ns=suspicion.since_ns,
+                age_ns=self._watch.clock.now_ns() - suspicion.now_ns,
+                seen=self._reach.task(suspicion.tgid),
+                start_ticks=vm.start_ticks if is_vmm else 0,
+            )
+            if not isinstance(look, LookAgain):
+                return look
+            await asyncio.sleep(look.in_ns / SECOND)
+
+    def _look_at_vcpu(self, vm: Vm, slot: int) -> VcpuLook:
+        cell = self._watch.books.vcpus[slot]
+        task = look_at_task(
+            self._watch.proc / str(vm.pid) / "task" / str(int(cell["tid"]))
+        )
+        return VcpuLook(
+            own_exits=int(cell["own_exits"]),
+            host_exits=int(cell["host_exits"]),
+            runtime_ns=task.runtime_ns,
+            rip=int(cell["rip"]),
+            rflags=int(cell["rflags"]),
+            isa=int(cell["isa"]),
+        )
+
+    async def _vcpu(self, vm: Vm, suspicion: Suspicion) -> Look:
+        watch = self._watch
+        if self._guests.is_booting(vm):
+            return Refuted("the guest boots")
+        first = self._look_at_vcpu(vm, suspicion.slot)
+        if first.own_exits + 1 != int(
+            watch.books.vcpus[suspicion.slot]["suspected_exits"]
+        ):
+            return Refuted("it made an exit of its own since")
+        answered: bool | None = None
+        while True:
+            cells = watch.vcpus_of(vm.slot)
+            late = cells["suspected_exits"] == cells["own_exits"] + 1
+            look = judge_vcpu(
+                first,
+                self._look_at_vcpu(vm, suspicion.slot),
+                Lateness(
+                    suspicion.since_ns,
+                    suspicion.value,
+                    int(watch.books.vcpus[suspicion.slot]["id"]),
+                    int(late.sum()),
+                    len(cells),
+                ),
+                watch.clock.now_ns() - suspicion.now_ns,
+                answered=answered,
+            )
+            if not isinstance(look, LookAgain):
+                return look
+            if look.in_ns:
+                await asyncio.sleep(look.in_ns / SECOND)
+            else:
+                silence = await self._guests.look(vm, suspicion)
+                answered = not isinstance(silence, Confirmed)
+
+    def recovered(self, vm_slot: int, verdict: Verdict) -> bool:
+        """Say whether the debt of an open verdict has been paid since."""
+        books, since = self._watch.books, verdict.monotonic_ns
+        match verdict.kind:
+            case (
+                VerdictKind.GUEST_HUNG | VerdictKind.VMM_STOPPED | VerdictKind.VMM_HUNG
+            ):
+                return int(books.vms[vm_slot]["sign_ns"]) > since + RECOVERY_MARGIN_NS
+            case VerdictKind.VCPU_HUNG:
+                cells = self._watch.vcpus_of(vm_slot)
+                late = cells["suspected_exits"] == cells["own_exits"] + 1
+                return not bool(np.any(late))
+            case VerdictKind.BACKEND_CRASHED | VerdictKind.VMM_CRASHED:
+                return True  # an event, not a state: it is told once
+            case _:
+                slots = self._watch.ring_slots(vm_slot)
+                return not bool(np.any(books.rings[slots]["since_ns"]))
+
+    def unhush_if_running(self, vm: Vm) -> None:
+        """Judge a hushed VM again once its vCPUs run, or it gave a sign."""
+        cell = self._watch.books.vms[vm.slot]
+        open_verdict = any(slot == vm.slot for slot, _ in self._watch.open)
+        if not self._reach.out_of_kvm(vm) and not open_verdict:
+            cell["hushed"] = 0
+            cell["sign_ns"] = self._watch.clock.now_ns()

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The case of a ring that is not served: who serves it, and what keeps him."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from observer.cases.reach import STEP_SECONDS
+from observer.clock import SECOND
+from observer.confirm.backend import BackEndLook, judge_back_end
+from observer.errors import DeadlineError
+from observer.inventory.guest_memory import read_ring_words
+from observer.inventory.vmm import eventfd_count, eventfd_ids, program_of
+from observer.kernel.cells import RingFlag, RingHush, RingKind
+from observer.model import (
+    BackEnd,
+    Confirmed,
+    Look,
+    LookAgain,
+    Refuted,
+    SuspicionKind,
+    VerdictKind,
+)
+
+if TYPE_CHECKING:
+    from observer.cases.reach import Reach
+    from observer.model import Suspicion, Vm
+    from observer.watch import Watch
+
+__all__ = ["BackEndCase"]
+
+
+class BackEndCase:
+    """Looks at back ends on behalf of a `Watch`."""
+
+    def __init__(self, watch: Watch, reach: Reach) -> None:
+        self._watch, self._reach = watch, reach
+
+    async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Look until it is clear whether the back end serves."""
+        watch, slot = self._watch, suspicion.slot
+        ring = watch.books.rings[slot]
+        if ring["kind"] == RingKind.VHOST:
+            tid = int(ring["worker_tid"])
+            server = BackEnd(tid, program_of(watch.proc, tid))
+        else:
+            server = self.server_of(vm, int(ring["eventfd_id"]))
+        first = await self._look_at_back_end(vm, slot, server)
+        while True:
+            now = watch.clock.now_ns()
+            look = judge_back_end(
+                first=first,
+                now=await self._look_at_back_end(vm, slot, server),
+                limit_ns=watch.policy.limits.backend,
+                late_ns=now - suspicion.since_ns,
+                age_ns=now - suspicion.now_ns,
+                since_ns=suspicion.since_ns,
+                ring=self._ring_name(slot),
+                server=server.name,
+                uncalled=suspicion.kind is SuspicionKind.UNCALLED,
+            )
+            if not isinstance(look, LookAgain):
+                break
+            await asyncio.sleep(look.in_ns / SECOND)
+        if isinstance(look, Refuted) and suspicion.kind is SuspicionKind.UNCALLED:
+            watch.books.rings[slot]["hushed"] = RingHush.UNCALLED
+        if isinstance(look, Confirmed) and server.pid == vm.pid:
+            return self._blame_vmm(vm, look)
+        if isinstance(look, Confirmed) and await self._held_on_purpose(vm):
+            return Refuted("its VMM keeps the guest from running")
+        return look
+
+    async def _held_on_purpose(self, vm: Vm) -> bool:
+        """A VM that is being paused takes its rings back one by one."""
+        if self._reach.task(vm.pid).stopped or not self._reach.out_of_kvm(vm):
+            return False
+        await asyncio.sleep(STEP_SECONDS)
+        return self._reach.out_of_kvm(vm)
+
+    def _blame_vmm(self, vm: Vm, look: Confirmed) -> Confirmed:
+        """A ring that QEMU itself serves: the VMM is what hangs."""
+        stopped = self._reach.task(vm.pid).stopped
+        kind = VerdictKind.VMM_STOPPED if stopped else VerdictKind.VMM_HUNG
+        return Confirmed(kind, vm.name, look.since_ns, look.evidence)
+
+    def server_of(self, vm: Vm, eventfd_id: int) -> BackEnd:
+        """Who else holds this eventfd; the VMM itself if nobody does."""
+        for back_end in vm.back_ends:
+            if eventfd_id in eventfd_ids(self._watch.proc, back_end.pid):
+                return back_end
+        return BackEnd(vm.pid, program_of(self._watch.proc, vm.pid))
+
+    def _ring_name(self, slot: int) -> str:
+        ring = self._watch.books.rings[slot]
+        if ring["kind"] == RingKind.USER:
+            return f"the ring at doorbell {int(ring['doorbell']):#x}"
+        role = "transmit" if ring["flags"] & RingFlag.SERVES_KICK else "receive"
+        return f"{role} ring {int(ring['index'])}"
+
+    async def _look_at_back_end(
+        self, vm: Vm, slot: int, server: BackEnd
+    ) -> BackEndLook:
+        books = self._watch.books
+        ring = books.rings[slot]
+        task = self._reach.task(server.pid)
+        if ring["kind"] == RingKind.VHOST:
+            known = books.look_at_ring(slot)
+            taken = int(ring["last_avail"])
+            live = bool(ring["flags"] & RingFlag.LIVE)  # else the VMM has taken it back
+            owes = known and live and await self._offers_more(vm, slot, taken)
+        else:
+            count = eventfd_count(self._watch.proc, vm.pid, int(ring["eventfd_id"]))
+            owes = bool(ring["since_ns"]) and count is not None
+            taken = books.last_call_ns(server.pid) + (0 if count else 1)
+        return BackEndLook(owes, taken, task.state, task.runtime_ns, task.waited_ns)
+
+    async def _offers_more(self, vm: Vm, slot: int, taken: int) -> bool:
+        """Read in guest memory whether more is offered than was taken."""
+        ring = self._watch.books.rings[slot]
+        where = int(ring["avail_addr"]), int(ring["used_addr"]), int(ring["num"])
+        try:
+            words = await self._reach.in_thread(
+                vm, lambda: read_ring_words(vm.pid, *where)
+            )
+        except (OSError, DeadlineError):
+            return False  # unknown is no evidence
+        return words.avail != taken

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The case of a guest that gave no sign: is it held, booting, busy, or hung."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from observer.cases.reach import STEP_SECONDS
+from observer.clock import MS
+from observer.confirm.guest import GuestLook, fair_step_ns, judge_guest
+from observer.errors import DeadlineError
+from observer.inventory.guest_memory import RingWords, read_ring_words
+from observer.kernel.cells import RingFlag, RingKind
+from observer.model import (
+    Confirmed,
+    Look,
+    LookAgain,
+    Refuted,
+    RunState,
+    VerdictKind,
+)
+
+if TYPE_CHECKING:
+    from observer.cases.reach import Reach
+    from observer.inventory.task import TaskLook
+    from observer.model import Suspicion, Vm
+    from observer.watch import Watch
+
+__all__ = ["GuestCase"]
+
+HELD_TRIES = 4
+HELD_SECONDS = 0.25
+HELD_WORK_NS = 2 * MS
+
+
+class GuestCase:
+    """Looks at guests on behalf of a `Watch`."""
+
+    def __init__(self, watch: Watch, reach: Reach) -> None:
+        self._watch, self._reach = watch, reach
+
+    async def look(self, vm: Vm, suspicion: Suspicion) -> Look:  # noqa: PLR0911
+        """Look until it is clear whether the guest hangs."""
+        watch = self._watch
+        if await self._reach.stopped(vm):
+            return Confirmed(
+                VerdictKind.VMM_STOPPED,
+                vm.name,
+                suspicion.since_ns,
+                f"{vm.name} is stopped by a signal or a tracer",
+            )
+        if self._reach.out_of_kvm(vm):
+            return await self._held(vm, suspicion)
+        if self.is_booting(vm):
+            return Refuted("the guest boots")
+        state = asyncio.create_task(self._reach.run_state(vm))
+        try:
+            look = await self._ask_again(vm, suspicion)
+        except DeadlineError as e:
+            look = Refuted(str(e))
+        if not isinstance(look, Confirmed):
+            state.cancel()
+            watch.books.vms[vm.slot]["sign_ns"] = watch.clock.now_ns()
+            return look
+        watch.hush(vm)
+        try:
+            ran, word = await state
+        except DeadlineError as e:
+            evidence = f"{look.evidence}; {e}"
+            return Confirmed(look.kind, look.subject, look.since_ns, evidence)
+        if ran is RunState.PAUSED:
+            return Refuted(f"QEMU says that it is {word}")
+        return look
+
+    async def _held(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """No vCPU is in KVM_RUN: paused on purpose, or the VMM is stuck."""
+        watch = self._watch
+        before = self._reach.runtime_ns(vm)
+        for turn in range(HELD_TRIES):
+            try:
+                ran, word = await self._reach.run_state(vm)
+                break
+            except DeadlineError as e:
+                await asyncio.sleep(HELD_SECONDS)
+                if not self._reach.out_of_kvm(vm):
+                    return Refuted("its vCPUs run again")
+                if self._reach.runtime_ns(vm) > before + HELD_WORK_NS:
+                    watch.hush(vm)
+                    return Refuted("its VMM is at work: a snapshot, a migration")
+                if turn == HELD_TRIES - 1:
+                    return Confirmed(
+                        VerdictKind.VMM_HUNG,
+                        vm.name,
+                        suspicion.since_ns,
+                        f"no vCPU is in KVM_RUN, no thread works, and {e}",
+                    )
+        if ran is RunState.RUNNING and self._reach.out_of_kvm(vm):
+            return Refuted("its vCPUs are between two runs")
+        watch.hush(vm)
+        return Refuted(f"its VMM keeps it from running: {word}")
+
+    async def _ask_again(self, vm: Vm, suspicion: Suspicion) -> Look:
+        watch = self._watch
+        slots = self._receive_rings(vm)
+        asked = await self._look_at_guest(vm, slots)
+        asked_ns = watch.clock.now_ns()
+        tap = watch.questions.ask(vm.taps)
+        fair_ns, last_ns, tasks = 0, asked_ns, self._tasks_to_answer(vm, slots)
+        while True:
+            await asyncio.sleep(STEP_SECONDS)
+            now_ns, before = watch.clock.now_ns(), tasks
+            tasks = self._tasks_to_answer(vm, slots)
+            steps = [
+                fair_step_ns(
+                    now_ns - last_ns,
+                    t.state == "R",
+                    t.runtime_ns - before[tid].runtime_ns,
+                )
+                for tid, t in tasks.items()
+                if tid in before
+            ]
+            if not steps:
+                return Refuted("it is gone")
+            fair_ns += min(steps)
+            last_ns = now_ns
+            look = judge_guest(
+                asked=asked,
+                now=await self._look_at_guest(vm, slots),
+                asked_ns=asked_ns,
+                since_ns=suspicion.since_ns,
+                fair_ns=fair_ns,
+                elapsed_ns=now_ns - asked_ns,
+                limit_ns=watch.policy.limits.answer,
+                tap=tap,
+            )
+            if not isinstance(look, LookAgain):
+                return look
+
+    def _tasks_to_answer(self, vm: Vm, slots: list[int]) -> dict[int, TaskLook]:
+        """Threads that an answer needs: vCPUs, and the workers of its rings."""
+        tasks = self._reach.vcpu_tasks(vm)
+        for slot in slots:
+            tid = int(self._watch.books.rings[slot]["worker_tid"])
+            tasks[tid] = self._reach.task(tid)
+        return tasks
+
+    def _receive_rings(self, vm: Vm) -> list[int]:
+        rings = self._watch.books.rings
+        return [
+            slot
+            for slot in self._watch.ring_slots(vm.slot)
+            if rings[slot]["kind"] == RingKind.VHOST
+            and self._watch.books.look_at_ring(slot)
+            and rings[slot]["flags"] & RingFlag.LIVE
+            and not rings[slot]["flags"] & (RingFlag.SERVES_KICK | RingFlag.PACKED)
+        ]
+
+    def is_booting(self, vm: Vm) -> bool:
+        """Say whether the guest is not up yet, by its rings as they are now."""
+        for slot in self._watch.ring_slots(vm.slot):
+            self._watch.books.look_at_ring(slot)
+        return self._watch.is_booting(vm.slot)
+
+    def _read_words(self, vm: Vm, slots: list[int]) -> dict[int, RingWords]:
+        found = {}
+        for slot in slots:
+            ring = self._watch.books.rings[slot]
+            try:
+                found[slot] = read_ring_words(
+                    vm.pid,
+                    int(ring["avail_addr"]),
+                    int(ring["used_addr"]),
+                    int(ring["num"]),
+                )
+            except OSError:
+                continue  # the guest's driver just went; other rings may tell
+        return found
+
+    async def _look_at_guest(self, vm: Vm, slots: list[int]) -> GuestLook:
+        watch = self._watch
+        words = await self._reach.in_thread(vm, lambda: self._read_words(vm, slots))
+        flags = watch.books.rings[slots]["flags"]
+        return GuestLook(
+            sign_ns=int(watch.books.vms[vm.slot]["sign_ns"]),
+            words=words,
+            sleeping=all(t.state == "S" for t in self._reach.vcpu_tasks(vm).values()),
+            consumption_visible=bool((flags & RingFlag.EVENT_IDX).any()),
+        )

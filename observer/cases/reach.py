@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a case reaches outward for: threads, run states, a VMM's memory.
+
+All of it has a deadline.  What may wait for a VMM's mmap_lock runs in a thread, one
+for each VM at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from observer.clock import SECOND
+from observer.errors import DeadlineError
+from observer.inventory.qmp import ask_run_state
+from observer.inventory.task import TaskLook, in_kvm_run, look_at_task, tasks_of
+from observer.model import RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from observer.model import Vm
+    from observer.watch import Watch
+
+    T = TypeVar("T")
+
+__all__ = ["STEP_SECONDS", "Reach"]
+
+READ_SECONDS = 0.5
+STEP_SECONDS = 0.01
+STOPPED_LOOKS = 2
+
+
+class Reach:
+    """Reads of the host on behalf of a `Watch`."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._reading: set[int] = set()
+
+    async def in_thread(self, vm: Vm, read: Callable[[], T]) -> T:
+        """Run what may block; raises DeadlineError when it does."""
+        if vm.pid in self._reading:
+            raise DeadlineError(f"A read of {vm.name}'s memory still hangs.")
+        self._reading.add(vm.pid)
+        future = asyncio.get_running_loop().run_in_executor(None, read)
+        future.add_done_callback(lambda _: self._reading.discard(vm.pid))
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), READ_SECONDS)
+        except TimeoutError as e:
+            raise DeadlineError(f"{vm.name}'s memory cannot be read.") from e
+
+    def task(self, pid: int) -> TaskLook:
+        """Look at a process's leader."""
+        return look_at_task(self._watch.proc / str(pid))
+
+    def vcpu_tasks(self, vm: Vm) -> dict[int, TaskLook]:
+        """Look at the threads of a VM's vCPUs."""
+        folder = self._watch.proc / str(vm.pid) / "task"
+        tids = [int(t) for t in self._watch.vcpus_of(vm.slot)["tid"]]
+        return {tid: look_at_task(folder / str(tid)) for tid in tids}
+
+    def out_of_kvm(self, vm: Vm) -> bool:
+        """No vCPU is in KVM_RUN: the VMM keeps them from running."""
+        folder = self._watch.proc / str(vm.pid) / "task"
+        return not any(in_kvm_run(folder / str(t)) for t in self.vcpu_tasks(vm))
+
+    async def stopped(self, vm: Vm) -> bool:
+        """SIGSTOP, seen twice: a stop that ends at once is nobody's business."""
+        for _ in range(STOPPED_LOOKS):
+            if not self.task(vm.pid).stopped:
+                return False
+            await asyncio.sleep(STEP_SECONDS)
+        return True
+
+    async def run_state(self, vm: Vm) -> tuple[RunState, str]:
+        """Ask whether the guest is meant to run; DeadlineError if the VMM is mute."""
+        if vm.qmp is None:
+            return RunState.UNKNOWN, "no QMP socket"
+        seconds = self._watch.policy.limits.qmp / SECOND
+        return await ask_run_state(vm.qmp, seconds)
+
+    def runtime_ns(self, vm: Vm) -> int:
+        """CPU time of all threads of a VMM."""
+        folder = self._watch.proc / str(vm.pid) / "task"
+        tids = tasks_of(self._watch.proc, vm.pid)
+        return sum(look_at_task(folder / str(t)).runtime_ns for t in tids)
