@@ -153,6 +153,10 @@ static __always_inline void kicked_vhost(u32 slot, struct ring_cell *r, u64 now)
 static __always_inline void kicked_user(u32 slot, struct ring_cell *r, struct eventfd_ctx *ctx,
 					u64 now)
 {
+	struct process *p = bpf_map_lookup_elem(&processes, &r->worker_tid);
+
+	if (r->hushed == HUSH_UNCALLED && p && p->call_ns > r->suspected_ns)
+		r->hushed = HUSH_NOTHING; /* it does call, it was only slow */
 	/* a count of one is this kick: an older one was taken */
 	if (BPF_CORE_READ(ctx, count) <= 1 || !r->since_ns)
 		open_debt(slot, r, now);

@@ -12,13 +12,14 @@ import msgspec
 from observer.clock import MS
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-__all__ = ["BackEndLook", "judge_back_end"]
+__all__ = ["MAY_BE_AT_WORK", "BackEndLook", "judge_back_end"]
 
 LOOKS_APART_NS = 5 * MS
 STARVED_NS = 50 * MS
 BLOCKED_NS = 1000 * MS
 UNCALLED_PATIENCE_NS = 1000 * MS
 PATIENCE_NS = 3000 * MS
+MAY_BE_AT_WORK = "it took the kick, and may be at work on it"
 
 
 class BackEndLook(msgspec.Struct, frozen=True):
@@ -59,8 +60,8 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
         )
     if uncalled:
         if age_ns > UNCALLED_PATIENCE_NS:
-            return Refuted("it took the kick, and may be at work on it")
-        return LookAgain(LOOKS_APART_NS * 4, "it took the kick")
+            return Refuted(MAY_BE_AT_WORK)
+        return LookAgain(max(LOOKS_APART_NS, age_ns), "it took the kick")
     if age_ns < LOOKS_APART_NS:
         return LookAgain(LOOKS_APART_NS, "one look is not enough")
     ran = now.runtime_ns - first.runtime_ns
