@@ -39,7 +39,8 @@ def _read_pid(path: Path) -> int:
         raise ProgramError(f"{path} names no process: the guest is not up.") from None
 
 
-def _gone(pidfd: int) -> bool:
+def gone(pidfd: int) -> bool:
+    """Whether the process has ended, also where it still waits to be reaped."""
     return bool(select.select([pidfd], [], [], 0)[0])
 
 
@@ -101,7 +102,7 @@ class Guest:
             raise refusal from None
         try:
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
-            if f"{self.files.folder}/".encode() not in command or _gone(held):
+            if f"{self.files.folder}/".encode() not in command or gone(held):
                 raise refusal
             yield held
         finally:

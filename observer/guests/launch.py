@@ -148,7 +148,10 @@ def qemu_command(spec: GuestSpec, files: Files, image: GuestImage) -> list[str]:
         *("-netdev", f"tap,id=net0,ifname={spec.tap},script=no,downscript=no,vhost=on"),
         *("-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={spec.mac},romfile="),
         *("-chardev", f"socket,id=vub,path={files.disk_socket},reconnect=1"),
-        *("-device", "vhost-user-blk-pci,id=disk0,chardev=vub"),
+        *(
+            "-device",
+            f"vhost-user-blk-pci,id=disk0,chardev=vub,num-queues={spec.vcpus}",
+        ),
         *("-kernel", image.vmlinuz, "-initrd", image.initrd),
         *("-append", kernel_arguments(spec), "-no-reboot"),
         *("-pidfile", str(files.pid)),
@@ -159,6 +162,7 @@ def disk_command(spec: GuestSpec, files: Files) -> list[str]:
     """Return the command line of the disk's back end."""
     export = (
         f"type=vhost-user-blk,id={spec.name},node-name=disk,writable=on,"
+        f"num-queues={spec.vcpus},"
         f"addr.type=unix,addr.path={files.disk_socket}"
     )
     return [

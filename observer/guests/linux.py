@@ -7,16 +7,17 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from observer.errors import ProgramError
+from observer.guests import qmp
 from observer.guests.children import child
 from observer.guests.folder import runtime_folder
-from observer.guests.guest import RUNTIME, Guest, write_record
+from observer.guests.guest import RUNTIME, Guest, gone, write_record
 from observer.guests.launch import Files, disk_command, qemu_command
 from observer.guests.tap import tap
 from observer.guests.waiting import wait_until
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from observer.guests.images import GuestImage
@@ -29,20 +30,37 @@ START_SECONDS = 30.0
 _UP = "guest up"
 
 
-def _exists(path: Path, process: subprocess.Popen[bytes], log: Path) -> bool:
+def _check(process: subprocess.Popen[bytes], log: Path) -> None:
     if process.poll() is not None:
         raise ProgramError(
             f"{log.stem} ended with status {process.returncode}: "
             f"{log.read_text(errors='replace').strip()[-300:]}"
         )
-    return path.exists()
 
 
-def _start(stack: ExitStack, argv: list[str], folder: Path, ready: Path) -> None:
-    """Start a program and wait for the file that says that it serves."""
+@contextmanager
+def _program(
+    argv: list[str], ready: Callable[[], bool], folder: Path
+) -> Iterator[None]:
+    """Run a program while the block does, which begins when it serves."""
     log = folder / f"{argv[0]}.log"
-    process = stack.enter_context(child(argv, log))
-    wait_until(lambda: _exists(ready, process, log), START_SECONDS, f"{argv[0]} served")
+    with child(argv, log) as process:
+
+        def serves() -> bool:
+            _check(process, log)
+            return ready()
+
+        wait_until(serves, START_SECONDS, f"{argv[0]} served")
+        yield
+
+
+def _answers(monitor: Path) -> bool:
+    """Whether QEMU has made all its devices: only then does it answer."""
+    try:
+        qmp.execute(monitor, ("query-status", {}))
+    except ProgramError:
+        return False
+    return True
 
 
 @contextmanager
@@ -56,8 +74,11 @@ def starting_guest(
         stack.enter_context(tap(spec.tap, spec.host_address))
         with files.disk.open("wb") as disk:
             disk.truncate(spec.disk_mib << 20)
-        _start(stack, disk_command(spec, files), files.folder, files.disk_pid)
-        _start(stack, qemu_command(spec, files, image), files.folder, files.console)
+        for argv, ready in (
+            (disk_command(spec, files), files.disk_pid.exists),
+            (qemu_command(spec, files, image), lambda: _answers(files.second_qmp)),
+        ):
+            stack.enter_context(_program(argv, ready, files.folder))
         guest = Guest(spec, files, image)
         write_record(guest)
         yield guest
@@ -65,7 +86,14 @@ def starting_guest(
 
 def wait_for_guest(guest: Guest, timeout: float = BOOT_SECONDS) -> None:
     """Return once the guest obeys orders."""
-    wait_until(lambda: _UP in guest.console(), timeout, f"{guest.name} was up")
+    with guest.pidfd(guest.pid) as vmm:
+
+        def up() -> bool:
+            if gone(vmm):
+                raise ProgramError(f"{guest.name} ended before it was up.")
+            return _UP in guest.console()
+
+        wait_until(up, timeout, f"{guest.name} was up")
 
 
 @contextmanager
