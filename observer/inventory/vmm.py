@@ -74,9 +74,9 @@ def program_of(proc: Path, pid: int) -> str:
 
 
 def _fdinfos(proc: Path, pid: int) -> Iterator[str]:
-    """Contents of each fdinfo; descriptors that close meanwhile are passed over."""
+    """Contents of each fdinfo by number; what closes meanwhile is passed over."""
     try:
-        infos = list((proc / str(pid) / "fdinfo").iterdir())
+        infos = sorted((proc / str(pid) / "fdinfo").iterdir(), key=_number)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return
     for info in infos:
@@ -138,6 +138,10 @@ def find_back_ends(proc: Path, pids: Iterable[int]) -> dict[int, tuple[BackEnd, 
             if which in owners:
                 found[owners[which]][pid] = BackEnd(pid, program_of(proc, pid))
     return {pid: tuple(sorted(b.values(), key=_pid)) for pid, b in found.items()}
+
+
+def _number(path: Path) -> int:
+    return int(path.name)
 
 
 def _pid(back_end: BackEnd) -> int:

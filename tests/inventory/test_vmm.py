@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+from observer.inventory.task import parse_stat
+from observer.inventory.vmm import eventfd_ids, find_back_ends, name_of, qmp_of, taps_of
+from observer.model import BackEnd
+
+
+def add_process(proc: Path, pid: int, comm: str, fdinfos: list[str]) -> None:
+    folder = proc / str(pid)
+    (folder / "fdinfo").mkdir(parents=True)
+    (folder / "fd").mkdir()
+    (folder / "comm").write_text(comm + "\n")
+    for number, text in enumerate(fdinfos):
+        (folder / "fdinfo" / str(number)).write_text(text)
+        is_eventfd = "eventfd-id" in text
+        target = "anon_inode:[eventfd]" if is_eventfd else "/dev/net/tun"
+        (folder / "fd" / str(number)).symlink_to(target)
+
+
+def eventfd(number: int, count: int = 0) -> str:
+    return f"pos:\t0\nflags:\t04002\neventfd-count: {count:16x}\neventfd-id: {number}\n"
+
+
+def test_a_vm_has_the_name_that_its_command_line_gives() -> None:
+    """`guest=` wins, a bare name does too, else program and pid."""
+    assert name_of(["-name", "guest=web1,debug-threads=on"], "qemu", 7) == "web1"
+    assert name_of(["-name", "web2"], "qemu", 7) == "web2"
+    assert name_of(["-m", "1G"], "crosvm", 7) == "crosvm-7"
+
+
+def test_the_monitor_is_found_however_it_is_given() -> None:
+    """By -qmp, or by -chardev and -mon; a readline monitor is none."""
+    chardev = ["-chardev", "socket,id=m,path=/run/q.sock,server=on"]
+
+    assert qmp_of(["-qmp", "unix:/run/a.sock,server=on"]) == "/run/a.sock"
+    assert qmp_of([*chardev, "-mon", "chardev=m,mode=control"]) == "/run/q.sock"
+    assert qmp_of([*chardev, "-mon", "chardev=m,mode=readline"]) is None
+
+
+def test_taps_are_those_of_the_descriptors(tmp_path: Path) -> None:
+    """Two queues of one tap are one tap."""
+    tap = "pos:\t0\niff:\ttap0\n"
+    add_process(tmp_path, 7, "qemu", [tap, tap, "pos:\t0\niff:\ttap1\n"])
+    assert taps_of(tmp_path, 7) == ("tap0", "tap1")
+
+
+def test_who_shares_an_eventfd_is_a_back_end(tmp_path: Path) -> None:
+    """Of the VMM that has the same eventfd, and of no other; strangers are not."""
+    add_process(tmp_path, 7, "qemu", [eventfd(40), eventfd(41, count=2)])
+    add_process(tmp_path, 8, "qemu", [eventfd(50)])
+    add_process(tmp_path, 9, "qsd", [eventfd(41), eventfd(60)])
+    add_process(tmp_path, 10, "other", [eventfd(70)])
+
+    assert find_back_ends(tmp_path, [7, 8]) == {7: (BackEnd(9, "qsd"),), 8: ()}
+    assert eventfd_ids(tmp_path, 7) == {40: 0, 41: 2}
+
+
+def test_a_name_with_brackets_does_not_confuse_stat() -> None:
+    """A thread may be called anything; fields count from the last bracket."""
+    numbers = " ".join(str(n) for n in range(5, 45))
+    state, flags, start = parse_stat(f"7 (CPU 0) (x)/KVM) D 4 {numbers}")
+    assert (state, flags, start) == ("D", 9, 22)
