@@ -16,13 +16,11 @@ def _write(path: Path, data: bytes = b"") -> None:
 
 
 def test_a_makefile_finds_its_neighbour() -> None:
-    """The include names its neighbour by where the Makefile itself lies."""
+    """The include leads to the folder next to the Makefile's own."""
     text = "include /usr/src/linux-headers-6.1.0-56-common/Makefile\n"
 
-    assert relative_include(text) == (
-        "include $(dir $(lastword $(MAKEFILE_LIST)))../"
-        "linux-headers-6.1.0-56-common/Makefile\n"
-    )
+    expected = "include ../linux-headers-6.1.0-56-common/Makefile\n"
+    assert relative_include(text) == expected
 
 
 def test_links_lead_to_the_tree_and_not_to_the_machine(tmp_path: Path) -> None:
