@@ -46,19 +46,20 @@ class BackEndCase:
             server = BackEnd(tid, program_of(watch.proc, tid))
         else:
             server = self.server_of(vm, int(ring["eventfd_id"]))
-        first = await self._look_at_back_end(vm, slot, server)
+        uncalled = suspicion.kind is SuspicionKind.UNCALLED
+        first = await self._look_at_back_end(vm, slot, server, uncalled=uncalled)
         while True:
             now = watch.clock.now_ns()
             look = judge_back_end(
                 first=first,
-                now=await self._look_at_back_end(vm, slot, server),
+                now=await self._look_at_back_end(vm, slot, server, uncalled=uncalled),
                 limit_ns=watch.policy.limits.backend,
                 late_ns=now - suspicion.since_ns,
                 age_ns=now - suspicion.now_ns,
                 since_ns=suspicion.since_ns,
                 ring=self._ring_name(slot),
                 server=server.name,
-                uncalled=suspicion.kind is SuspicionKind.UNCALLED,
+                uncalled=uncalled,
             )
             if not isinstance(look, LookAgain):
                 break
@@ -99,7 +100,7 @@ class BackEndCase:
         return f"{role} ring {int(ring['index'])}"
 
     async def _look_at_back_end(
-        self, vm: Vm, slot: int, server: BackEnd
+        self, vm: Vm, slot: int, server: BackEnd, *, uncalled: bool
     ) -> BackEndLook:
         books = self._watch.books
         ring = books.rings[slot]
@@ -111,8 +112,9 @@ class BackEndCase:
             owes = known and live and await self._offers_more(vm, slot, taken)
         else:
             count = eventfd_count(self._watch.proc, vm.pid, int(ring["eventfd_id"]))
-            owes = bool(ring["since_ns"]) and count is not None
-            taken = books.last_call_ns(server.pid) + (0 if count else 1)
+            # a kick that was taken since is no longer owed, only its call may be
+            owes = bool(ring["since_ns"]) and (bool(count) or uncalled)
+            taken = books.last_call_ns(server.pid)
         return BackEndLook(owes, taken, task.state, task.runtime_ns, task.waited_ns)
 
     async def _offers_more(self, vm: Vm, slot: int, taken: int) -> bool:
