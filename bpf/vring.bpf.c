@@ -10,7 +10,7 @@
 #define EPOLLIN 1
 
 const volatile u64 backend_limit_ns = 20 * MS;
-const volatile u64 starved_limit_ns = 50 * MS; /* waited so long for a CPU: starved, not hung */
+const volatile u64 starved_limit_ns = 30 * MS; /* waited so long for a CPU: starved, not hung */
 const volatile u64 called_ns = 50 * MS;
 
 SHARED_ARRAY(ring_alarms, struct alarm, MAX_RINGS, 0);

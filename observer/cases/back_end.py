@@ -54,6 +54,7 @@ class BackEndCase:
                 first=first,
                 now=await self._look_at_back_end(vm, slot, server, uncalled=uncalled),
                 limit_ns=watch.policy.limits.backend,
+                starved_ns=watch.policy.limits.starved,
                 late_ns=now - suspicion.since_ns,
                 age_ns=now - suspicion.now_ns,
                 since_ns=suspicion.since_ns,

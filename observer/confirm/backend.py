@@ -15,7 +15,6 @@ from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 __all__ = ["MAY_BE_AT_WORK", "BackEndLook", "judge_back_end"]
 
 LOOKS_APART_NS = 5 * MS
-STARVED_NS = 50 * MS
 BLOCKED_NS = 1000 * MS
 UNCALLED_PATIENCE_NS = 1000 * MS
 PATIENCE_NS = 3000 * MS
@@ -41,6 +40,7 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
     first: BackEndLook,
     now: BackEndLook,
     limit_ns: int,
+    starved_ns: int,
     late_ns: int,
     age_ns: int,
     since_ns: int,
@@ -76,7 +76,7 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
         )
     if now.state == "R" and ran * 4 < age_ns:
         # runnable, yet not running: the host owes it a CPU
-        if late_ns < STARVED_NS:
+        if late_ns < starved_ns or age_ns < 2 * LOOKS_APART_NS:
             return LookAgain(LOOKS_APART_NS, "it waits for a CPU")
         return Confirmed(
             VerdictKind.BACKEND_STARVED,

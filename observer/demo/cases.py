@@ -11,7 +11,6 @@ __all__ = ["FAULTS", "SILENT", "FaultCase", "SilentCase", "guests_of"]
 
 CRASH_MS = 20.0
 BACKEND_MS = 20.0 + 50.0  # the limit, and what an emulated host takes to say it
-STARVED_MS = 50.0 + 20.0
 GUEST_MS = 1000.0
 
 
@@ -41,7 +40,7 @@ class SilentCase(msgspec.Struct, frozen=True):
 
 FAULTS = (
     FaultCase(
-        "backend-starved", "web1", VerdictKind.BACKEND_STARVED, "vhost-*", STARVED_MS
+        "backend-starved", "web1", VerdictKind.BACKEND_STARVED, "vhost-*", BACKEND_MS
     ),
     FaultCase(
         "backend-hang",

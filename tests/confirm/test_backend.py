@@ -21,6 +21,7 @@ def judged(
         first=first,
         now=now,
         limit_ns=20 * MS,
+        starved_ns=50 * MS,
         late_ns=late_ns,
         age_ns=age_ns,
         since_ns=0,
