@@ -22,6 +22,7 @@ VERBS = {
     "doctor": "observer.cli.doctor:doctor",
     "demo": "observer.cli.demo:demo",
     "soak": "observer.cli.demo:soak",
+    "bench": "observer.cli.bench:bench",
     "guest": "observer.cli.guest:guest",
     "inject": "observer.cli.inject:inject",
     "testbed": "observer.cli.testbed:testbed",

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the bench found, `build/bench/report.json`, and what it must have found."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.bench.compare import Row, Sample
+from observer.bench.programs import Program
+from observer.bench.quiet import DaemonCost
+from observer.demo.report import HostFacts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["PAID_FOR", "BenchReport", "Check", "checks_of", "versions", "write"]
+
+PAID_FOR = (
+    "Beyond bare counting, each exit pays for a clock read, the vCPU's cell (its CPU "
+    "time, run-queue count, exit reason and count) and a lazy kernel timer, which is "
+    "what a verdict on a hung vCPU rests on."
+)
+RSS_MIB = 45.0
+ARMED_NATIVE_S, ARMED_EMULATED_S = 0.3, 3.0
+WAKEUPS_PER_S = 10.0
+VERSION_SECONDS = 30.0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that must hold."""
+
+    name: str
+    figure: float | None
+    bar: float | None
+    unit: str
+    passed: bool
+
+
+class BenchReport(msgspec.Struct, frozen=True):
+    """All of a run, raw samples included."""
+
+    host: HostFacts
+    tools: dict[str, str]
+    exits_per_run: int
+    rounds: int
+    passed: bool
+    seconds: float
+    paid_for: str
+    checks: list[Check]
+    rows: list[Row]
+    daemon: DaemonCost
+    programs: list[Program]
+    samples: list[Sample]
+
+
+def _below(name: str, figure: float | None, bar: float | None, unit: str) -> Check:
+    passed = figure is not None and bar is not None and figure < bar
+    return Check(name, figure, bar, unit, passed)
+
+
+def _at_most(name: str, figure: float, bar: float, unit: str) -> Check:
+    return Check(name, figure, bar, unit, figure <= bar)
+
+
+def checks_of(rows: list[Row], daemon: DaemonCost, *, emulated: bool) -> list[Check]:
+    """Hold the figures against what was promised."""
+    added = {row.arm: row.added_ns_per_exit for row in rows}
+    ours = added["sleeping"]
+    counted = {row.arm: row.counted_all for row in rows if row.left_out is None}
+    missed = [arm for arm, all_seen in counted.items() if all_seen is False]
+    armed = ARMED_EMULATED_S if emulated else ARMED_NATIVE_S
+    return [
+        *(
+            _below(f"sleeping adds less than {other}", ours, added[other], "ns/exit")
+            for other in ("perf kvm stat", "bpftrace")
+        ),
+        _at_most("resident memory", daemon.rss_mib, RSS_MIB, "MiB"),
+        _at_most("armed", daemon.armed_s, armed, "s"),
+        _at_most("wake-ups", daemon.wakeups_per_s, WAKEUPS_PER_S, "/s"),
+        _at_most("arms that missed exits", len(missed), 0, ""),
+    ]
+
+
+def _version(*argv: str) -> str:
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=VERSION_SECONDS
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return "missing"
+    return (done.stdout or done.stderr).strip().partition("\n")[0] or "unknown"
+
+
+def versions() -> dict[str, str]:
+    """The tools that we are compared with."""
+    return {tool: _version(tool, "--version") for tool in ("perf", "bpftrace")}
+
+
+def write(report: BenchReport, path: Path) -> None:
+    """Write it whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+    part.replace(path)

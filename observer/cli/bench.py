@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`observer bench`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from observer.cli.demo import here_option, kernel_option
+from observer.cli.output import print_table
+
+if TYPE_CHECKING:
+    from observer.bench.compare import Row, Sample
+    from observer.bench.report import BenchReport
+
+__all__ = ["bench"]
+
+BENCH_SECONDS = 1500.0
+NATIVE_EXITS, EMULATED_EXITS = 100_000, 20_000
+NATIVE_ROUNDS, EMULATED_ROUNDS = 7, 3
+
+
+def _say(text: str) -> None:
+    click.echo(f"observer: {text}", err=True)
+
+
+def _tell(sample: Sample) -> None:
+    per_exit = sample.ns / sample.exits
+    counted = "" if sample.counted is None else f", it counted {sample.counted}"
+    _say(f"round {sample.round + 1}: {sample.arm}: {per_exit:.0f} ns per exit{counted}")
+
+
+def _cells(row: Row) -> list[str]:
+    if row.left_out:
+        return [row.arm, "-", "-", "-", "-", "-", f"left out: {row.left_out}"]
+    return [
+        row.arm,
+        f"{row.median_ns_per_exit:.0f}",
+        f"{row.lowest_ns_per_exit:.0f}-{row.highest_ns_per_exit:.0f}",
+        f"{row.added_ns_per_exit:+.0f}",
+        f"{row.ratio:.2f}",
+        {None: "-", True: "all", False: "MISSED"}[row.counted_all],
+        row.does,
+    ]
+
+
+def _show(report: BenchReport) -> None:
+    print_table(
+        ("TOOL", "NS/EXIT", "RANGE", "ADDED", "RATIO", "COUNTED", "WHAT IT DOES"),
+        [_cells(row) for row in report.rows],
+    )
+    click.echo(report.paid_for + "\n")
+    daemon = report.daemon
+    click.echo(
+        f"The daemon beside {daemon.vms} quiet VMs: {daemon.rss_mib} MiB (peak "
+        f"{daemon.peak_rss_mib}), {daemon.wakeups} wake-ups and {daemon.cpu_ms} ms of "
+        f"CPU in {daemon.seconds:.0f} s, armed in {daemon.armed_s} s."
+    )
+    print_table(
+        ("BPF PROGRAM", "RUNS", "NS/RUN"),
+        [
+            [p.name, str(p.runs), "-" if p.ns_per_run is None else f"{p.ns_per_run}"]
+            for p in report.programs
+            if p.runs
+        ],
+    )
+    print_table(
+        ("CHECK", "FIGURE", "BAR", "RESULT"),
+        [
+            [c.name, f"{c.figure} {c.unit}", f"{c.bar}", "ok" if c.passed else "FAIL"]
+            for c in report.checks
+        ],
+    )
+
+
+def _measure(exits: int | None, rounds: int | None) -> BenchReport:
+    from observer.bench.arms import table_of_arms
+    from observer.bench.compare import rows_of
+    from observer.bench.exits_guest import build_exits_guest
+    from observer.bench.report import PAID_FOR, BenchReport, checks_of, versions
+    from observer.bench.run import samples_of, with_quiet_vms, with_stats
+    from observer.demo.place import guest_image_folder
+    from observer.demo.report import host_facts
+    from observer.guests.images import build_image
+    from observer.testbed.kernel import fetch
+    from observer.testbed.nested import checkout
+
+    began, host = time.monotonic(), host_facts()
+    emulated = "emulated" in host.accelerator
+    exits = exits or (EMULATED_EXITS if emulated else NATIVE_EXITS)
+    rounds = rounds or (EMULATED_ROUNDS if emulated else NATIVE_ROUNDS)
+    folder = checkout() / "build/bench"
+    image = build_exits_guest(folder)
+    kernel = fetch("debian-12", checkout() / "build/testbed", _say)
+    linux = build_image(kernel, guest_image_folder())
+    daemon = with_quiet_vms(linux, folder, _say)
+    _say("the kernel times our programs")
+    programs = with_stats(image, exits, folder)
+    samples, arms = [], table_of_arms()
+    for sample in samples_of(arms, rounds, image, exits):
+        samples.append(sample)
+        _tell(sample)
+    rows = rows_of(arms, samples)
+    checks = checks_of(rows, daemon, emulated=emulated)
+    return BenchReport(
+        host=host,
+        tools=versions(),
+        exits_per_run=exits,
+        rounds=rounds,
+        passed=all(check.passed for check in checks),
+        seconds=round(time.monotonic() - began, 1),
+        paid_for=PAID_FOR,
+        checks=checks,
+        rows=rows,
+        daemon=daemon,
+        programs=programs,
+        samples=samples,
+    )
+
+
+@click.command()
+@kernel_option
+@click.option("--exits", type=click.IntRange(1000), help="Per run.")
+@click.option("--rounds", type=click.IntRange(1), help="Runs of each tool.")
+@here_option
+def bench(kernel: str, exits: int | None, rounds: int | None, here: bool) -> int:
+    """Compare the cost per VM exit with other tools', and weigh the daemon."""
+    from observer.demo.place import is_kvm_host, run_in_testbed
+
+    if not here and not is_kvm_host(_say):
+        given = {"--exits": exits, "--rounds": rounds}
+        options = [word for k, v in given.items() if v for word in (k, str(v))]
+        return run_in_testbed(("bench", *options), kernel, BENCH_SECONDS, _say)
+    from observer.bench.report import write
+    from observer.testbed.nested import checkout
+
+    report = _measure(exits, rounds)
+    path = checkout() / "build/bench/report.json"
+    write(report, path)
+    _show(report)
+    click.echo(f"In {report.seconds:.0f} s: {path.relative_to(checkout())}")
+    return 0 if report.passed else 1
