@@ -140,8 +140,9 @@ class Cases:
             case VerdictKind.BACKEND_CRASHED | VerdictKind.VMM_CRASHED:
                 return True  # an event, not a state: it is told once
             case _:
-                slots = self._watch.ring_slots(vm_slot)
-                return not bool(np.any(books.rings[slots]["since_ns"]))
+                rings = books.rings[self._watch.ring_slots(vm_slot)]
+                opened = rings["since_ns"]  # a debt opened later is another one
+                return not bool(np.any((opened != 0) & (opened <= since)))
 
     def unhush_if_running(self, vm: Vm) -> None:
         """Judge a hushed VM again once its vCPUs run, or it gave a sign."""
