@@ -34,15 +34,19 @@ class Inhibitions:
         return max(0, self._until_ns.get(vm, 0) - self._clock.now_ns())
 
 
-def booting(*, age_ns: int, boot_ns: int, vcpus: Cells, rings: Cells) -> bool:
+def booting(
+    *, age_ns: int, boot_ns: int, vcpus: Cells, rings: Cells, has_tap: bool
+) -> bool:
     """Say whether a guest is not up yet, or again.
 
     Up is one that has halted once and drives a ring: firmware and a kernel that unpacks
-    itself do neither, or not both.  `vcpus` and `rings` are the cells of this VM.
+    itself do neither, or not both.  Firmware does read disks, so that a guest with a
+    tap is up when it transmits.  `vcpus` and `rings` are the cells of this VM.
     """
     vhost = rings[rings["kind"] == RingKind.VHOST]
     if len(vhost) and not (vhost["flags"] & RingFlag.LIVE).any():
         return True  # its driver is gone: a reset
     if age_ns >= boot_ns:
         return False
-    return not (vcpus["halts"] > 0).any() or not (rings["kicks"] > 0).any()
+    driven = vhost if has_tap else rings
+    return not (vcpus["halts"] > 0).any() or not (driven["kicks"] > 0).any()

@@ -243,6 +243,7 @@ class Watch:
             boot_ns=self.policy.limits.boot,
             vcpus=self.vcpus_of(vm_slot),
             rings=self.books.rings[slots],
+            has_tap=vm_slot in self.vms and bool(self.vms[vm_slot].taps),
         )
 
     def describe(self, vm_slot: int) -> dict[str, Any]:

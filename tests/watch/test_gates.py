@@ -14,12 +14,24 @@ class FakeClock:
 
 
 def is_booting(
-    halts: int, kicks: int, flags: int = RingFlag.LIVE, age_ns: int = 5 * SECOND
+    halts: int,
+    kicks: int,
+    flags: int = RingFlag.LIVE,
+    age_ns: int = 5 * SECOND,
+    kind: RingKind = RingKind.VHOST,
+    *,
+    has_tap: bool = True,
 ) -> bool:
     vcpus, rings = np.zeros(1, VCPU), np.zeros(2, RING)
     vcpus["halts"] = halts
-    rings["kicks"], rings["flags"], rings["kind"] = kicks, flags, RingKind.VHOST
-    return booting(age_ns=age_ns, boot_ns=120 * SECOND, vcpus=vcpus, rings=rings)
+    rings["kicks"], rings["flags"], rings["kind"] = kicks, flags, kind
+    return booting(
+        age_ns=age_ns,
+        boot_ns=120 * SECOND,
+        vcpus=vcpus,
+        rings=rings,
+        has_tap=has_tap,
+    )
 
 
 def test_up_is_who_halted_and_drives_a_ring() -> None:
@@ -28,6 +40,12 @@ def test_up_is_who_halted_and_drives_a_ring() -> None:
     assert is_booting(halts=9, kicks=0)
     assert is_booting(halts=0, kicks=9)
     assert not is_booting(halts=9, kicks=9)
+
+
+def test_firmware_that_reads_a_disk_is_not_up_yet() -> None:
+    """A guest with a tap is up when it transmits; without one its disk must do."""
+    assert is_booting(9, 9, kind=RingKind.USER)
+    assert not is_booting(9, 9, kind=RingKind.USER, has_tap=False)
 
 
 def test_a_guest_whose_driver_left_its_rings_boots_again() -> None:

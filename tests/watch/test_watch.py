@@ -11,7 +11,15 @@ import pytest
 
 from observer.clock import MS
 from observer.config import Policy
-from observer.kernel.cells import LIMITS, RING, VCPU, VM, Cells
+from observer.kernel.cells import (
+    LIMITS,
+    RING,
+    VCPU,
+    VM,
+    Cells,
+    RingFlag,
+    RingKind,
+)
 from observer.model import Suspicion, SuspicionKind, Verdict, VerdictKind
 from observer.watch import Watch
 
@@ -120,7 +128,8 @@ class Scene:
             self.books.vcpus[slot]["tid"] = pid + 50_000
             self.books.vcpus[slot]["vm"] = slot
             self.books.vcpus[slot]["halts"] = 3
-            self.books.rings[slot]["kind"] = 2
+            self.books.rings[slot]["kind"] = RingKind.VHOST
+            self.books.rings[slot]["flags"] = RingFlag.LIVE
             self.books.rings[slot]["kicks"] = 1
             self.books.vms[slot]["rings"][0] = slot + 1
         return pid
