@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.bench.compare import Row, Sample
+from observer.bench.compare import Row, Sample, rows_of
 from observer.bench.programs import Program
 from observer.bench.quiet import DaemonCost
 from observer.demo.report import HostFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["PAID_FOR", "BenchReport", "Check", "checks_of", "versions", "write"]
+    from observer.bench.tool import Arm
+
+__all__ = [
+    "PAID_FOR",
+    "BenchReport",
+    "Check",
+    "Size",
+    "Weighed",
+    "checks_of",
+    "is_emulated",
+    "report_of",
+    "versions",
+    "write",
+]
 
 PAID_FOR = (
     "Beyond bare counting, each exit pays for a clock read, the vCPU's cell (its CPU "
@@ -37,6 +51,23 @@ class Check(msgspec.Struct, frozen=True):
     bar: float | None
     unit: str
     passed: bool
+
+
+class Size(msgspec.Struct, frozen=True):
+    """How much is measured."""
+
+    exits: int
+    rounds: int
+
+
+class Weighed(msgspec.Struct, frozen=True):
+    """What is measured once, before the comparison."""
+
+    host: HostFacts
+    tools: dict[str, str]
+    size: Size
+    daemon: DaemonCost
+    programs: list[Program]
 
 
 class BenchReport(msgspec.Struct, frozen=True):
@@ -82,6 +113,34 @@ def checks_of(rows: list[Row], daemon: DaemonCost, *, emulated: bool) -> list[Ch
         _at_most("wake-ups", daemon.wakeups_per_s, WAKEUPS_PER_S, "/s"),
         _at_most("arms that missed exits", len(missed), 0, ""),
     ]
+
+
+def is_emulated(host: HostFacts) -> bool:
+    """Say whether the CPU is emulated, so that only ratios tell something."""
+    return "emulated" in host.accelerator
+
+
+def report_of(
+    weighed: Weighed, arms: Sequence[Arm], samples: Sequence[Sample], seconds: float
+) -> BenchReport:
+    """Make the report of what is known so far."""
+    rows = rows_of(arms, samples)
+    emulated = is_emulated(weighed.host)
+    checks = checks_of(rows, weighed.daemon, emulated=emulated)
+    return BenchReport(
+        host=weighed.host,
+        tools=weighed.tools,
+        exits_per_run=weighed.size.exits,
+        rounds=weighed.size.rounds,
+        passed=all(check.passed for check in checks),
+        seconds=round(seconds, 1),
+        paid_for=PAID_FOR,
+        checks=checks,
+        rows=rows,
+        daemon=weighed.daemon,
+        programs=weighed.programs,
+        samples=list(samples),
+    )
 
 
 def _version(*argv: str) -> str:

@@ -12,8 +12,11 @@ from observer.cli.demo import here_option, kernel_option
 from observer.cli.output import print_table
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from observer.bench.compare import Row, Sample
-    from observer.bench.report import BenchReport
+    from observer.bench.quiet import DaemonCost
+    from observer.bench.report import BenchReport, Size, Weighed
 
 __all__ = ["bench"]
 
@@ -46,18 +49,20 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
+def _say_daemon(daemon: DaemonCost) -> None:
+    _say(
+        f"the daemon beside {daemon.vms} quiet VMs: {daemon.rss_mib} MiB (peak "
+        f"{daemon.peak_rss_mib}), {daemon.wakeups} wake-ups and {daemon.cpu_ms} ms of "
+        f"CPU in {daemon.seconds:.0f} s, armed in {daemon.armed_s} s"
+    )
+
+
 def _show(report: BenchReport) -> None:
     print_table(
         ("TOOL", "NS/EXIT", "RANGE", "ADDED", "RATIO", "COUNTED", "WHAT IT DOES"),
         [_cells(row) for row in report.rows],
     )
-    click.echo(report.paid_for + "\n")
-    daemon = report.daemon
-    click.echo(
-        f"The daemon beside {daemon.vms} quiet VMs: {daemon.rss_mib} MiB (peak "
-        f"{daemon.peak_rss_mib}), {daemon.wakeups} wake-ups and {daemon.cpu_ms} ms of "
-        f"CPU in {daemon.seconds:.0f} s, armed in {daemon.armed_s} s."
-    )
+    click.echo(report.paid_for)
     print_table(
         ("BPF PROGRAM", "RUNS", "NS/RUN"),
         [
@@ -75,49 +80,52 @@ def _show(report: BenchReport) -> None:
     )
 
 
-def _measure(exits: int | None, rounds: int | None) -> BenchReport:
-    from observer.bench.arms import table_of_arms
-    from observer.bench.compare import rows_of
-    from observer.bench.exits_guest import build_exits_guest
-    from observer.bench.report import PAID_FOR, BenchReport, checks_of, versions
-    from observer.bench.run import samples_of, with_quiet_vms, with_stats
+def _weigh(size: Size, folder: Path, elf: Path) -> Weighed:
+    """Measure what needs no comparison."""
+    from observer.bench.report import Weighed, versions
+    from observer.bench.run import with_quiet_vms, with_stats
     from observer.demo.place import guest_image_folder
     from observer.demo.report import host_facts
     from observer.guests.images import build_image
     from observer.testbed.kernel import fetch
     from observer.testbed.nested import checkout
 
-    began, host = time.monotonic(), host_facts()
-    emulated = "emulated" in host.accelerator
-    exits = exits or (EMULATED_EXITS if emulated else NATIVE_EXITS)
-    rounds = rounds or (EMULATED_ROUNDS if emulated else NATIVE_ROUNDS)
-    folder = checkout() / "build/bench"
-    image = build_exits_guest(folder)
     kernel = fetch("debian-12", checkout() / "build/testbed", _say)
     linux = build_image(kernel, guest_image_folder())
     daemon = with_quiet_vms(linux, folder, _say)
+    _say_daemon(daemon)
     _say("the kernel times our programs")
-    programs = with_stats(image, exits, folder)
-    samples, arms = [], table_of_arms()
-    for sample in samples_of(arms, rounds, image, exits):
+    programs = with_stats(elf, size.exits, folder)
+    return Weighed(host_facts(), versions(), size, daemon, programs)
+
+
+def _measure(size: Size, path: Path) -> BenchReport:
+    """Run it all; what is known is on disk after each run, should time run out."""
+    from observer.bench.arms import table_of_arms
+    from observer.bench.exits_guest import build_exits_guest
+    from observer.bench.report import report_of, write
+    from observer.bench.run import samples_of
+
+    began = time.monotonic()
+    elf = build_exits_guest(path.parent)
+    weighed = _weigh(size, path.parent, elf)
+    arms, samples = table_of_arms(), []
+    for sample in samples_of(arms, size.rounds, elf, size.exits):
         samples.append(sample)
         _tell(sample)
-    rows = rows_of(arms, samples)
-    checks = checks_of(rows, daemon, emulated=emulated)
-    return BenchReport(
-        host=host,
-        tools=versions(),
-        exits_per_run=exits,
-        rounds=rounds,
-        passed=all(check.passed for check in checks),
-        seconds=round(time.monotonic() - began, 1),
-        paid_for=PAID_FOR,
-        checks=checks,
-        rows=rows,
-        daemon=daemon,
-        programs=programs,
-        samples=samples,
-    )
+        report = report_of(weighed, arms, samples, time.monotonic() - began)
+        write(report, path)
+    return report
+
+
+def _size(exits: int | None, rounds: int | None) -> Size:
+    """What fits the host, unless it was given."""
+    from observer.bench.report import Size, is_emulated
+    from observer.demo.report import host_facts
+
+    if is_emulated(host_facts()):
+        return Size(exits or EMULATED_EXITS, rounds or EMULATED_ROUNDS)
+    return Size(exits or NATIVE_EXITS, rounds or NATIVE_ROUNDS)
 
 
 @click.command()
@@ -133,12 +141,10 @@ def bench(kernel: str, exits: int | None, rounds: int | None, here: bool) -> int
         given = {"--exits": exits, "--rounds": rounds}
         options = [word for k, v in given.items() if v for word in (k, str(v))]
         return run_in_testbed(("bench", *options), kernel, BENCH_SECONDS, _say)
-    from observer.bench.report import write
     from observer.testbed.nested import checkout
 
-    report = _measure(exits, rounds)
     path = checkout() / "build/bench/report.json"
-    write(report, path)
+    report = _measure(_size(exits, rounds), path)
     _show(report)
     click.echo(f"In {report.seconds:.0f} s: {path.relative_to(checkout())}")
     return 0 if report.passed else 1
