@@ -8,13 +8,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.bench.compare import Sample, interleaved
+from observer.bench.compare import BASE, Sample, interleaved
 from observer.bench.daemons import daemon_pid
 from observer.bench.exits_guest import exits_guest
 from observer.bench.programs import Program, bpf_stats, programs_since, show
 from observer.bench.quiet import DaemonCost, wait_until_settled, watch_quietly
 from observer.config import Policy
 from observer.demo.voice import observer_running
+from observer.errors import ObserverError
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import starting_guest, wait_for_guest
 from observer.guests.waiting import wait_until
@@ -45,12 +46,23 @@ def run_arm(arm: Arm, turn: int, image: Path, exits: int) -> Sample:
 
 
 def samples_of(
-    arms: Sequence[Arm], rounds: int, image: Path, exits: int
+    arms: Sequence[Arm],
+    rounds: int,
+    image: Path,
+    exits: int,
+    on_failure: Callable[[str, str], None],
 ) -> Iterator[Sample]:
-    """Run every arm that can run here, in rounds."""
+    """Run every arm that can run here, in rounds; one that fails is out from then."""
     able = {arm.name: arm for arm in arms if arm.left_out is None}
     for turn, name in interleaved(list(able), rounds):
-        yield run_arm(able[name], turn, image, exits)
+        if name not in able:
+            continue
+        try:
+            yield run_arm(able[name], turn, image, exits)
+        except ObserverError as e:
+            if name == BASE:
+                raise  # without it there is nothing to compare with
+            on_failure(able.pop(name).name, e.message)
 
 
 def _boot_quiet_vms(stack: ExitStack, image: GuestImage) -> None:

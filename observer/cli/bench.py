@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -110,11 +111,18 @@ def _measure(size: Size, path: Path) -> BenchReport:
     elf = build_exits_guest(path.parent)
     weighed = _weigh(size, path.parent, elf)
     arms, samples = table_of_arms(), []
-    for sample in samples_of(arms, size.rounds, elf, size.exits):
+
+    def leave_out(name: str, reason: str) -> None:
+        _say(f"{name} is left out: {reason}")
+        failed = next(arm for arm in arms if arm.name == name)
+        arms[arms.index(failed)] = replace(failed, left_out=reason)
+
+    for sample in samples_of(tuple(arms), size.rounds, elf, size.exits, leave_out):
         samples.append(sample)
         _tell(sample)
-        report = report_of(weighed, arms, samples, time.monotonic() - began)
-        write(report, path)
+        write(report_of(weighed, arms, samples, time.monotonic() - began), path)
+    report = report_of(weighed, arms, samples, time.monotonic() - began)
+    write(report, path)
     return report
 
 
