@@ -72,6 +72,25 @@ static void enter_vhost_ring(struct vhost_virtqueue *vq, u32 index, u32 count, u
 	note_ring(r, slot);
 }
 
+static struct vhost_virtqueue *vq_of(struct vhost_dev *dev, u32 index)
+{
+	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs), *vq = 0;
+
+	bpf_probe_read_kernel(&vq, sizeof(vq), list + index);
+	return vq && BPF_CORE_READ(vq, dev) == dev ? vq : 0;
+}
+
+static void enter_device(struct vhost_dev *dev, u32 vm)
+{
+	int count = BPF_CORE_READ(dev, nvqs);
+
+	for (int i = 0; i < MAX_SIBLINGS && i < count; i++) {
+		struct vhost_virtqueue *vq = vq_of(dev, i);
+		if (vq)
+			enter_vhost_ring(vq, i, count, vm);
+	}
+}
+
 /* If this waiter of an eventfd is the poll of a vhost ring, enter all rings of its device.
  * Whether it is one is seen from the ring itself: its device lists it, and its kick is this
  * eventfd. */
@@ -80,23 +99,15 @@ static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
 	struct vhost_virtqueue *vq =
 		(void *)waiter - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
 	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
-	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs), *other;
 	int count = BPF_CORE_READ(dev, nvqs);
 	bool listed = false;
 
-	if (!list || kick_ctx_of(vq) != ctx)
+	if (kick_ctx_of(vq) != ctx)
 		return false;
-	for (int i = 0; i < MAX_SIBLINGS && i < count; i++) {
-		other = 0;
-		bpf_probe_read_kernel(&other, sizeof(other), list + i);
-		listed |= other == vq;
-	}
-	for (int i = 0; listed && i < MAX_SIBLINGS && i < count; i++) {
-		other = 0;
-		bpf_probe_read_kernel(&other, sizeof(other), list + i);
-		if (other)
-			enter_vhost_ring(other, i, count, vm);
-	}
+	for (int i = 0; i < MAX_SIBLINGS && i < count; i++)
+		listed |= vq_of(dev, i) == vq;
+	if (listed)
+		enter_device(dev, vm);
 	return listed;
 }
 

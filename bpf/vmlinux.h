@@ -89,7 +89,17 @@ struct signal_struct {
 	unsigned int flags;
 };
 
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
 struct task_struct {
+	struct files_struct *files;
 	struct thread_info thread_info;
 	unsigned int __state;
 	int on_cpu;

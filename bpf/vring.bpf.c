@@ -13,6 +13,7 @@ const volatile u64 backend_limit_ns = 20 * MS;
 const volatile u64 starved_limit_ns = 30 * MS; /* waited so long for a CPU: starved, not hung */
 const volatile u64 called_ns = 50 * MS;
 
+SHARED_ARRAY(vcpus, struct vcpu_cell, MAX_VCPUS, BPF_F_MMAPABLE);
 SHARED_ARRAY(ring_alarms, struct alarm, MAX_RINGS, 0);
 SHARED_ARRAY(vm_alarms, struct alarm, MAX_VMS, 0);
 SHARED_HASH(vm_by_kvm, u64, u32, MAX_VMS);
@@ -227,6 +228,27 @@ SEC("fentry/irqfd_wakeup")
 int BPF_PROG(on_call, struct wait_queue_entry *wait, unsigned int mode, int sync, void *key)
 {
 	return (u64)key & EPOLLIN ? handle_call(wait) : 0;
+}
+
+/* An idle guest does not kick, yet its rings are there: user space names a descriptor of the VMM.
+ * A vhost_net and a vhost_vsock begin with their vhost_dev.  It is run by BPF_PROG_TEST_RUN, and
+ * not a syscall program: those are sleepable, and on 6.1 such may not use
+ * queues. */
+SEC("raw_tp")
+int BPF_PROG(enter_vhost_file, u64 vcpu, u64 fd)
+{
+	u32 slot = vcpu;
+	struct vcpu_cell *c = bpf_map_lookup_elem(&vcpus, &slot);
+	if (!c || !c->tid)
+		return 0;
+	struct task_struct *task = (void *)c->task;
+	struct fdtable *fdt = BPF_CORE_READ(task, files, fdt);
+	struct file **fds = BPF_CORE_READ(fdt, fd), *file = 0;
+	if ((u32)BPF_CORE_READ(task, pid) != c->tid || fd >= BPF_CORE_READ(fdt, max_fds))
+		return 0;
+	bpf_probe_read_kernel(&file, sizeof(file), fds + fd);
+	enter_device(BPF_CORE_READ(file, private_data), c->vm);
+	return 0;
 }
 
 /* User space runs it (BPF_PROG_TEST_RUN) for its second look: vhost's own indices are in kernel

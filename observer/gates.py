@@ -41,12 +41,12 @@ def booting(
 
     Up is one that has halted once and drives a ring: firmware and a kernel that unpacks
     itself do neither, or not both.  Firmware does read disks, so that a guest with a
-    tap is up when it transmits.  `vcpus` and `rings` are the cells of this VM.
+    tap is up when its NIC is driven.  `vcpus` and `rings` are the cells of this VM.
     """
     vhost = rings[rings["kind"] == RingKind.VHOST]
     if len(vhost) and not (vhost["flags"] & RingFlag.LIVE).any():
         return True  # its driver is gone: a reset
     if age_ns >= boot_ns:
         return False
-    driven = vhost if has_tap else rings
-    return not (vcpus["halts"] > 0).any() or not (driven["kicks"] > 0).any()
+    driven = len(vhost) > 0 if has_tap else (rings["kicks"] > 0).any()
+    return not (vcpus["halts"] > 0).any() or not driven

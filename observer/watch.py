@@ -16,7 +16,7 @@ import numpy as np
 
 from observer.cases import Cases
 from observer.gates import Inhibitions, booting
-from observer.inventory.vmm import find_back_ends, read_vm
+from observer.inventory.vmm import find_back_ends, read_vm, vhost_fds
 from observer.kernel.cells import RingKind
 from observer.model import (
     Confirmed,
@@ -190,6 +190,7 @@ class Watch:
             self.vms[vm.slot] = vm
             for back_end in vm.back_ends:
                 self.books.watch_process(back_end.pid, vm.slot)
+            self._enter_rings(vm)
             self._name_servers(vm)
 
     def _read(self, pids: dict[int, int]) -> list[Vm]:
@@ -200,6 +201,14 @@ class Watch:
             for v in read
             if v is not None
         ]
+
+    def _enter_rings(self, vm: Vm) -> None:
+        """Enter vhost rings that were at work before we came, and are idle since."""
+        vcpus = self.books.vcpus
+        mine = np.flatnonzero((vcpus["vm"] == vm.slot) & (vcpus["tid"] != 0))
+        if len(mine):
+            for fd in vhost_fds(self.proc, vm.pid):
+                self.books.enter_vhost_file(int(mine[0]), fd)
 
     def _name_servers(self, vm: Vm) -> None:
         """Tell BPF which process serves each ring that a process serves."""

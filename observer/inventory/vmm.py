@@ -28,6 +28,7 @@ __all__ = [
     "qmp_of",
     "read_vm",
     "taps_of",
+    "vhost_fds",
 ]
 
 
@@ -90,6 +91,22 @@ def taps_of(proc: Path, pid: int) -> tuple[str, ...]:
     """Names of the tap interfaces that a process holds, each once."""
     found = (re.search(r"^iff:\s*(\S+)", t, re.MULTILINE) for t in _fdinfos(proc, pid))
     return tuple(dict.fromkeys(m[1] for m in found if m))
+
+
+def vhost_fds(proc: Path, pid: int) -> list[int]:
+    """Descriptors of the vhost-net devices that a process holds."""
+    found = []
+    try:
+        fds = list((proc / str(pid) / "fd").iterdir())
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+    for fd in fds:
+        try:
+            if str(fd.readlink()) == "/dev/vhost-net":
+                found.append(int(fd.name))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
 
 
 def eventfd_ids(proc: Path, pid: int) -> dict[int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.errors import HostError
+from observer.errors import HostError, ProgramError
 from observer.kernel.books import PinnedBooks
 from observer.kernel.libbpf import BpfObject, Libbpf
 from observer.kernel.pins import (
@@ -18,6 +18,7 @@ from observer.kernel.pins import (
     layout_tag,
     make_folder,
     unpin,
+    unpin_all,
     unpin_older,
 )
 
@@ -66,18 +67,21 @@ class Armed:
         make_folder(root)
         unpin_older(root, "books", self._maps.name)
         make_folder(self._maps)
-        left_out = self._arm_all()
-        self.books = PinnedBooks(
-            libbpf, self._maps, {"look_at_ring": self._look_at_ring()}
-        )
+        left_out = self._arm_all_or_none()
+        self.books = PinnedBooks(libbpf, self._maps, self._folder("vring"))
         self.books.left_out.update(left_out)
 
     def _folder(self, name: str) -> Path:
         built = (self._objects / f"{name}.bpf.o").read_bytes()
         return self._root / f"{name}-{build_tag(built, self._knobs)}"
 
-    def _look_at_ring(self) -> Path:
-        return self._folder("vring") / "look_at_ring"
+    def _arm_all_or_none(self) -> dict[str, str]:
+        """Leave no program behind that nobody would ever listen to."""
+        try:
+            return self._arm_all()
+        except ProgramError:
+            unpin_all(self._root)
+            raise
 
     def _arm_all(self) -> dict[str, str]:
         left_out = {}

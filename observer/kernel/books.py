@@ -57,6 +57,10 @@ class Books(Protocol):
         """Bring a vhost ring's own indices up to date; False if it is gone."""
         ...
 
+    def enter_vhost_file(self, vcpu_slot: int, fd: int) -> None:
+        """Enter the rings of a vhost device that the VMM of this vCPU holds open."""
+        ...
+
     def watch_process(self, pid: int, vm_slot: int) -> None:
         """Let a back end's exit be a suspicion."""
         ...
@@ -87,7 +91,7 @@ def decode(sample: bytes) -> Suspicion:
 class PinnedBooks:
     """Maps in a bpffs folder, opened by name."""
 
-    def __init__(self, libbpf: Libbpf, maps: Path, programs: dict[str, Path]) -> None:
+    def __init__(self, libbpf: Libbpf, maps: Path, programs: Path) -> None:
         self._libbpf, self._maps, self._programs = libbpf, maps, programs
         self._fds: dict[str, int] = {}
         self.left_out: dict[str, str] = {}
@@ -138,13 +142,22 @@ class PinnedBooks:
 
     def look_at_ring(self, slot: int) -> bool:
         """Bring a vhost ring's own indices up to date; False if it is gone."""
-        if "look_at_ring" not in self._fds:
-            fd = self._libbpf.get_pinned(self._programs["look_at_ring"])
+        answer = self._run("look_at_ring", _u32(slot) + _u32(0))
+        return answer is not None and bool(np.frombuffer(answer, U32)[1])
+
+    def enter_vhost_file(self, vcpu_slot: int, fd: int) -> None:
+        """Enter the rings of a vhost device that the VMM of this vCPU holds open."""
+        argument = np.array([vcpu_slot, fd], "u8").tobytes()
+        self._run("enter_vhost_file", argument)
+
+    def _run(self, program: str, argument: bytes) -> bytes | None:
+        """Run a program for its answer; None while its object is left out."""
+        if program not in self._fds:
+            fd = self._libbpf.get_pinned(self._programs / program)
             if fd is None:
-                return False
-            self._fds["look_at_ring"] = fd
-        answer = self._libbpf.run(self._fds["look_at_ring"], _u32(slot) + _u32(0))
-        return bool(np.frombuffer(answer, U32)[1])
+                return None
+            self._fds[program] = fd
+        return self._libbpf.run(self._fds[program], argument)
 
     def watch_process(self, pid: int, vm_slot: int) -> None:
         """Let a back end's exit be a suspicion."""

@@ -23,6 +23,7 @@ __all__ = ["BpfObject", "Libbpf", "RingBuffer"]
 BTF_KIND_DATASEC = 15
 OLDEST = (1, 0)
 QUOTED_LINES = 12
+RUN_BY_USER = (b"syscall", b"raw_tp")  # raw_tp without a tracepoint's name
 
 _PRINT = c.CFUNCTYPE(c.c_int, c.c_int, c.c_char_p, c.c_void_p)
 _SAMPLE = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_void_p, c.c_size_t)
@@ -50,7 +51,11 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "btf__find_by_name_kind": (c.c_int32, [c.c_void_p, c.c_char_p, c.c_uint32]),
     "btf__type_by_id": (c.c_void_p, [c.c_void_p, c.c_uint32]),
     "btf__name_by_offset": (c.c_char_p, [c.c_void_p, c.c_uint32]),
+    "btf__load_vmlinux_btf": (c.c_void_p, []),
+    "btf__load_module_btf": (c.c_void_p, [c.c_char_p, c.c_void_p]),
+    "btf__free": (None, [c.c_void_p]),
     "bpf_obj_get": (c.c_int, [c.c_char_p]),
+    "bpf_obj_pin": (c.c_int, [c.c_int, c.c_char_p]),
     "bpf_map_update_elem": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p, c.c_uint64]),
     "bpf_map_lookup_elem": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p]),
     "bpf_map_lookup_and_delete_elem": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p]),
@@ -139,7 +144,7 @@ class Libbpf:
         self.messages: deque[str] = deque(maxlen=2000)
         self._format = c.CDLL(None).vsnprintf
         self._format.argtypes = [c.c_char_p, c.c_size_t, c.c_char_p, c.c_void_p]
-        # ctypes keeps no reference to a callback: without this one libbpf calls freed code
+        # ctypes keeps no reference to a callback: libbpf would call freed code
         self._on_print = _PRINT(self._keep)
         self._lib.libbpf_set_print(self._on_print)
 
@@ -167,7 +172,7 @@ class Libbpf:
         return None if fd < 0 else int(fd)
 
     def run(self, program_fd: int, argument: bytes) -> bytes:
-        """Run a `SEC("syscall")` program; returns its argument as it left it."""
+        """Run a program that is attached nowhere; its argument as it left it."""
         context = c.create_string_buffer(argument, len(argument))
         options = _RunOptions(
             sz=c.sizeof(_RunOptions),
@@ -178,6 +183,18 @@ class Libbpf:
             reason = os.strerror(c.get_errno())
             raise ProgramError(f"A BPF program cannot be run ({reason}).")
         return context.raw
+
+    def run_raw(self, program_fd: int, argument: int) -> None:
+        """Run a raw tracepoint program that is attached nowhere, with one argument."""
+        arguments = c.c_uint64(argument)
+        options = _RunOptions(
+            sz=c.sizeof(_RunOptions),
+            ctx_in=c.addressof(arguments),
+            ctx_size_in=c.sizeof(arguments),
+        )
+        if self.bpf_prog_test_run_opts(program_fd, c.byref(options)):
+            reason = os.strerror(c.get_errno())
+            raise ProgramError(f"A BPF program cannot be run ({reason}).")
 
     def keys(self, map_fd: int, key_bytes: int) -> Iterator[bytes]:
         """All keys of a hash; keys that come or go meanwhile may be missed."""
@@ -263,7 +280,7 @@ class BpfObject:
         """
         links: list[int] = []
         for name, program in self.programs().items():
-            if self._libbpf.bpf_program__section_name(program) == b"syscall":
+            if self._libbpf.bpf_program__section_name(program) in RUN_BY_USER:
                 if pin_folder is not None:
                     self._libbpf.bpf_program__pin(
                         program, os.fsencode(pin_folder / name)

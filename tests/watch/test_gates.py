@@ -37,13 +37,13 @@ def is_booting(
 def test_up_is_who_halted_and_drives_a_ring() -> None:
     """Firmware halts, a kernel that unpacks itself does neither: both still boot."""
     assert is_booting(halts=0, kicks=0)
-    assert is_booting(halts=9, kicks=0)
+    assert is_booting(halts=9, kicks=0, kind=RingKind.USER, has_tap=False)
     assert is_booting(halts=0, kicks=9)
     assert not is_booting(halts=9, kicks=9)
 
 
 def test_firmware_that_reads_a_disk_is_not_up_yet() -> None:
-    """A guest with a tap is up when it transmits; without one its disk must do."""
+    """A guest with a tap is up when its NIC is driven; else a disk must do."""
     assert is_booting(9, 9, kind=RingKind.USER)
     assert not is_booting(9, 9, kind=RingKind.USER, has_tap=False)
 

@@ -59,6 +59,9 @@ class FakeBooks:
     def look_at_ring(self, slot: int) -> bool:
         return bool(self.rings[slot]["kind"])
 
+    def enter_vhost_file(self, _vcpu_slot: int, _fd: int) -> None:
+        pass
+
     def watch_process(self, pid: int, vm_slot: int) -> None:
         self.watched[pid] = vm_slot
 
