@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from observer.config import Policy
+    from observer.kernel.bcc import Compiled
     from observer.model import Verdict
 
 __all__ = ["Daemon", "lock_host"]
@@ -70,6 +71,16 @@ def check_host(dev: Path = Path("/dev/kvm")) -> None:
         )
 
 
+def _arm(policy: Policy, loader: str) -> Armed | Compiled:
+    bpffs = Path(policy.paths.bpffs)
+    if loader == "bcc":
+        # numba and BCC take longer to import than all the rest takes to arm
+        from observer.kernel.bcc import Compiled
+
+        return Compiled(Libbpf(), policy.knobs(), bpffs)
+    return Armed(Libbpf(), OBJECTS, policy.knobs(), bpffs)
+
+
 class Daemon:
     """Everything that `observer run` holds open."""
 
@@ -78,13 +89,14 @@ class Daemon:
         policy: Policy,
         on_verdict: Callable[[Verdict], None],
         on_note: Callable[[str, str], None],
+        loader: str = "libbpf",
     ) -> None:
         self._policy, self._on_verdict, self._on_note = policy, on_verdict, on_note
         self._started_ns = time.monotonic_ns()
         check_host()
         runtime = Path(policy.paths.runtime)
         self._lock = lock_host(runtime)
-        self._armed = Armed(Libbpf(), OBJECTS, policy.knobs(), Path(policy.paths.bpffs))
+        self._armed = _arm(policy, loader)
         self.armed_in_ns = time.monotonic_ns() - self._started_ns
         self._server = Server(runtime / "socket", policy.group, self._answer)
         self.watch = Watch(

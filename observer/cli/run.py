@@ -20,8 +20,15 @@ __all__ = ["run"]
     type=click.Choice(["table", "jsonl"]),
     help="Default: a table on a terminal, JSON lines elsewhere.",
 )
+@click.option(
+    "--loader",
+    type=click.Choice(["libbpf", "bcc"]),
+    default="libbpf",
+    show_default=True,
+    help="libbpf: built objects, kernel timers. bcc: compiled now, cells scanned.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Tell what was refuted, and why.")
-def run(config: Path | None, output: str | None, verbose: bool) -> None:
+def run(config: Path | None, output: str | None, loader: str, verbose: bool) -> None:
     """Watch every VM of this host until Ctrl-C or SIGTERM."""
     from observer.config import load
     from observer.daemon import Daemon
@@ -34,7 +41,7 @@ def run(config: Path | None, output: str | None, verbose: bool) -> None:
         if verbose or kind != "refuted":
             click.echo(f"{kind}: {text}", err=True)
 
-    daemon = Daemon(load(config), lambda v: click.echo(line(v)), tell)
+    daemon = Daemon(load(config), lambda v: click.echo(line(v)), tell, loader)
     if table:
         click.echo(table_header())
     asyncio.run(daemon.run())

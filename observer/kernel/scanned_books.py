@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The books of the scanning design: the same cells, scanned every few ms by a thread.
+
+Exits and new subjects come through the ring buffer at once, as in the other design;
+all that is late comes from the scan.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from observer.errors import ProgramError
+from observer.kernel.scanner import RingReading, Scanner, VcpuReading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from observer.kernel.books import PinnedBooks
+    from observer.kernel.cells import Cells
+    from observer.kernel.libbpf import Libbpf
+    from observer.kernel.scanner import Limits
+    from observer.model import Suspicion
+
+__all__ = ["LOOK", "PERIOD_SECONDS", "ProgramReader", "ScannedBooks"]
+
+PERIOD_SECONDS = 0.005
+
+LOOK = np.dtype(
+    [
+        ("owed_ns", "u8"),
+        ("waited_ns", "u8"),
+        ("own_exits", "u8"),
+        ("known", "u4"),
+        ("asleep", "u4"),
+        ("blocked", "u4"),
+        ("taken", "u4"),
+    ]
+)
+"""`struct look` of `bpf/scanning.bcc.c`."""
+
+
+class ProgramReader:
+    """Second readings by our own programs, one at a time: they share one answer."""
+
+    def __init__(
+        self, libbpf: Libbpf, look: Cells, vcpu_program: int, ring_program: int
+    ) -> None:
+        self._libbpf, self._look = libbpf, look
+        self._vcpu_program, self._ring_program = vcpu_program, ring_program
+        self._turn = threading.Lock()
+
+    def vcpu(self, slot: int) -> VcpuReading:
+        """Read the CPU time of a vCPU."""
+        with self._turn:
+            self._libbpf.run_raw(self._vcpu_program, slot)
+            look = self._look[0]
+            return VcpuReading(
+                bool(look["known"]),
+                bool(look["asleep"]),
+                int(look["owed_ns"]),
+                int(look["own_exits"]),
+            )
+
+    def ring(self, slot: int) -> RingReading:
+        """Read how far a ring was served; a debt that was paid is closed."""
+        with self._turn:
+            self._libbpf.run_raw(self._ring_program, slot)
+            look = self._look[0]
+            return RingReading(
+                bool(look["known"]),
+                bool(look["blocked"]),
+                bool(look["taken"]),
+                int(look["waited_ns"]),
+            )
+
+
+class ScannedBooks:
+    """Maps that BCC made, and the thread that scans them."""
+
+    def __init__(
+        self,
+        maps: PinnedBooks,
+        used: Cells,
+        reader: ProgramReader,
+        limits: Limits,
+        detach: Callable[[], None],
+    ) -> None:
+        self._maps, self._reader, self._detach = maps, reader, detach
+        self.vms, self.vcpus, self.rings = maps.vms, maps.vcpus, maps.rings
+        self.left_out: dict[str, str] = {}
+        self._scanner = Scanner(self, used, limits, reader)
+        self._found: deque[Suspicion] = deque()
+        self._failed: Exception | None = None
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._either = select.epoll()
+        self._either.register(self._bell, select.EPOLLIN)
+        self._either.register(maps.fileno(), select.EPOLLIN)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="scan", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(PERIOD_SECONDS):
+            try:
+                found = self._scanner.scan(time.monotonic_ns())
+            except Exception as e:  # noqa: BLE001 - the daemon's thread must hear of it
+                self._failed = e
+                os.eventfd_write(self._bell, 1)
+                return
+            if found:
+                self._found.extend(found)
+                os.eventfd_write(self._bell, 1)
+
+    def fileno(self) -> int:
+        """Readable when a suspicion wants to be heard."""
+        return self._either.fileno()
+
+    def take(self) -> list[Suspicion]:
+        """Take all suspicions and notes raised since the last call."""
+        with suppress(BlockingIOError):  # only the ring buffer may have something
+            os.eventfd_read(self._bell)
+        if self._failed is not None:
+            raise ProgramError(
+                f"The scan of the cells ended ({self._failed!r}): restart the "
+                "observer, and report this."
+            ) from self._failed
+        taken = self._maps.take()
+        while self._found:
+            taken.append(self._found.popleft())
+        return taken
+
+    def look_at_ring(self, slot: int) -> bool:
+        """Bring a vhost ring's own indices up to date; False if it is gone."""
+        return self._reader.ring(slot).known
+
+    def enter_vhost_file(self, vcpu_slot: int, fd: int) -> None:
+        """Do nothing: this design learns of a ring by its next kick."""
+
+    def watch_process(self, pid: int, vm_slot: int) -> None:
+        """Let a back end's exit be a suspicion."""
+        self._maps.watch_process(pid, vm_slot)
+
+    def last_call_ns(self, pid: int) -> int:
+        """When a watched process last called a guest; 0: never."""
+        return self._maps.last_call_ns(pid)
+
+    def forget(self, vm_slot: int) -> None:
+        """Free the slots of a VM that is gone, its rings and its vCPUs."""
+        self._maps.forget(vm_slot)
+
+    def dropped(self) -> dict[str, int]:
+        """What was lost in the kernel, by reason."""
+        return self._maps.dropped()
+
+    def close(self, *, detach: bool) -> None:
+        """Let go; the programs leave the kernel in any case: BCC pins none."""
+        del detach
+        self._stop.set()
+        self._thread.join()
+        self._either.close()
+        os.close(self._bell)
+        self._detach()
+        self._maps.close(detach=True)
