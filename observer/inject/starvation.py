@@ -96,7 +96,7 @@ def starve_backend(guest: Guest, stack: ExitStack) -> int:
     for worker in workers:
         _bind(worker, [cpu], stack)
     _lift_guards(cpu, stack)
-    greedy = stack.enter_context(hog(guest.files.folder / "hog.log", LIMIT_SECONDS))
+    greedy = stack.enter_context(hog(LIMIT_SECONDS))
     os.sched_setaffinity(greedy, [cpu])
     effect_ns = time.monotonic_ns()
     os.sched_setscheduler(greedy, os.SCHED_FIFO, os.sched_param(PRIORITY))
