@@ -65,8 +65,9 @@ static __always_inline void drop(u32 why)
 		__sync_fetch_and_add(count, 1);
 }
 
-/* A suspicion wakes user space; a note waits until something else does. */
-static __always_inline void raise(const struct suspicion *what, u64 wakeup)
+/* A suspicion wakes user space; a note may wait until something else does.  A function of its own,
+ * so that BTF knows the struct and a test can hold user space's view against it. */
+static __noinline void raise(const struct suspicion *what, u64 wakeup)
 {
 	if (bpf_ringbuf_output(&suspicions, (void *)what, sizeof(*what), wakeup))
 		drop(DROP_EVENT);

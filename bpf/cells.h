@@ -115,8 +115,8 @@ struct ring_cell {
 	__u16 index;	  /* vhost: which of its device's rings */
 	__u32 eventfd_id; /* of kick_ctx, as /proc/PID/fdinfo shows it */
 	__u32 worker_tid; /* vhost: the thread that serves it; else the process, set by user */
-	__u64 reserved;
-	__u64 doorbell; /* guest physical or port address that the guest writes to kick */
+	__u64 identity;	  /* its vq, or its doorbell: what stays while its eventfds come and go */
+	__u64 doorbell;	  /* guest physical or port address that the guest writes to kick */
 	__u64 suspected_ns;
 	__u64 suspicions;
 	__u64 device; /* vhost: struct vhost_dev *, the same for all rings of a device */

@@ -11,11 +11,26 @@ SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
 SLOT_QUEUE(free_rings, MAX_RINGS);
 
-static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u32 *slot)
+/* A VMM that stops and continues its devices gives the same ring a new eventfd. */
+static struct ring_cell *renew_ring(u64 ctx, struct vm_cell *vm, u64 identity, u32 *slot)
 {
-	struct eventfd_ctx *kick = (void *)ctx;
-	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
-	if (!vm || take_slot(&free_rings, POOL_RINGS, MAX_RINGS, slot)) {
+	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
+		*slot = (u32)vm->rings[i] - 1;
+		struct ring_cell *r = vm->rings[i] ? bpf_map_lookup_elem(&rings, slot) : 0;
+		if (!r || r->identity != identity)
+			continue;
+		u64 old = r->kick_ctx;
+		if (bpf_map_update_elem(&ring_by_kick, &ctx, slot, BPF_NOEXIST))
+			return 0;
+		bpf_map_delete_elem(&ring_by_kick, &old);
+		return r;
+	}
+	return 0;
+}
+
+static struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 *slot)
+{
+	if (take_slot(&free_rings, POOL_RINGS, MAX_RINGS, slot)) {
 		drop(DROP_RING_SLOT);
 		return 0;
 	}
@@ -25,15 +40,32 @@ static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u32 *slot)
 		return 0;
 	}
 	__builtin_memset(r, 0, sizeof(*r));
-	r->vm = vm_slot;
-	r->kick_ctx = ctx;
-	r->eventfd_id = BPF_CORE_READ(kick, id);
-	r->flags = RING_SERVES_KICK;
 	u32 i = __sync_fetch_and_add(&vm->nr_rings, 1);
 	if (i < MAX_RINGS_PER_VM)
 		vm->rings[i] = *slot + 1;
 	else
 		drop(DROP_RING_LIST);
+	return r;
+}
+
+/* `identity` is what stays of a ring while its eventfds come and go: its vq, or its doorbell. */
+static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u64 identity, u32 *slot)
+{
+	struct eventfd_ctx *kick = (void *)ctx;
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
+	if (!vm)
+		return 0;
+	struct ring_cell *r = renew_ring(ctx, vm, identity, slot);
+	if (!r)
+		r = new_ring(ctx, vm, slot);
+	if (!r)
+		return 0;
+	r->vm = vm_slot;
+	r->identity = identity;
+	r->kick_ctx = ctx;
+	r->since_ns = 0;
+	r->eventfd_id = BPF_CORE_READ(kick, id);
+	r->flags = RING_SERVES_KICK;
 	return r;
 }
 
@@ -57,7 +89,7 @@ static void enter_vhost_ring(struct vhost_virtqueue *vq, u32 index, u32 count, u
 
 	if (!ctx || bpf_map_lookup_elem(&ring_by_kick, &ctx))
 		return;
-	struct ring_cell *r = enter_ring(ctx, vm, &slot);
+	struct ring_cell *r = enter_ring(ctx, vm, (u64)vq, &slot);
 	if (!r)
 		return;
 	r->vq = (u64)vq;
@@ -112,7 +144,7 @@ static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
 }
 
 /* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
-static void enter_rings(struct eventfd_ctx *ctx, u32 vm)
+static void enter_rings(struct eventfd_ctx *ctx, u32 vm, u64 doorbell)
 {
 	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
 	struct list_head *at = BPF_CORE_READ(head, next);
@@ -125,20 +157,20 @@ static void enter_rings(struct eventfd_ctx *ctx, u32 vm)
 			return;
 		at = BPF_CORE_READ(at, next);
 	}
-	r = enter_ring((u64)ctx, vm, &slot);
+	r = enter_ring((u64)ctx, vm, doorbell, &slot);
 	if (!r)
 		return;
 	r->kind = RING_USER;
 	note_ring(r, slot);
 }
 
-static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u32 *slot)
+static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell, u32 *slot)
 {
 	u64 key = (u64)ctx;
 	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &key);
 
 	if (!known) {
-		enter_rings(ctx, vm);
+		enter_rings(ctx, vm, doorbell);
 		known = bpf_map_lookup_elem(&ring_by_kick, &key);
 	}
 	if (!known)

@@ -141,6 +141,7 @@ struct kvm_io_device {
 
 struct _ioeventfd {
 	struct eventfd_ctx *eventfd;
+	u64 datamatch;
 	struct kvm_io_device dev;
 };
 

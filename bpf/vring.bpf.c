@@ -167,12 +167,14 @@ static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_devi
 {
 	struct _ioeventfd *io = (void *)this - bpf_core_field_offset(struct _ioeventfd, dev);
 	struct eventfd_ctx *ctx = BPF_CORE_READ(io, eventfd);
+	/* several rings may share an address and differ in what is written there */
+	u64 doorbell = addr ^ BPF_CORE_READ(io, datamatch) << 48;
 	u64 now = bpf_ktime_get_ns(), kvm = (u64)BPF_CORE_READ(vcpu, kvm);
 	u32 *vm_slot = bpf_map_lookup_elem(&vm_by_kvm, &kvm), slot;
 	if (!vm_slot)
 		return 0;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, vm_slot);
-	struct ring_cell *r = find_ring(ctx, *vm_slot, &slot);
+	struct ring_cell *r = find_ring(ctx, *vm_slot, doorbell, &slot);
 	if (!vm || !r)
 		return 0;
 	vm->kick_ns = now;
@@ -251,6 +253,24 @@ int BPF_PROG(enter_vhost_file, u64 vcpu, u64 fd)
 	return 0;
 }
 
+/* Is the ring still there?  Its device lists it; a new eventfd is taken over. */
+static bool follow_ring(struct ring_cell *r, u32 slot)
+{
+	struct vhost_virtqueue *vq = (void *)r->vq;
+	u64 ctx = kick_ctx_of(vq), old = r->kick_ctx;
+
+	if (ctx == old)
+		return true;
+	if (!ctx || vq_of((void *)r->device, r->index) != vq)
+		return false;
+	if (bpf_map_update_elem(&ring_by_kick, &ctx, &slot, BPF_NOEXIST))
+		return false;
+	bpf_map_delete_elem(&ring_by_kick, &old);
+	r->kick_ctx = ctx;
+	r->since_ns = 0;
+	return true;
+}
+
 /* User space runs it (BPF_PROG_TEST_RUN) for its second look: vhost's own indices are in kernel
  * memory. */
 SEC("syscall")
@@ -260,7 +280,7 @@ int look_at_ring(struct ring_look *look)
 	struct ring_cell *r = bpf_map_lookup_elem(&rings, &slot);
 
 	look->known = 0;
-	if (!r || r->kind != RING_VHOST || kick_ctx_of((void *)r->vq) != r->kick_ctx)
+	if (!r || r->kind != RING_VHOST || !follow_ring(r, slot))
 		return 0;
 	look_at_vq(r, (void *)r->vq);
 	look->known = 1;

@@ -104,7 +104,7 @@ RING = np.dtype(
         ("index", "u2"),
         ("eventfd_id", "u4"),
         ("worker_tid", "u4"),
-        ("reserved", "u8"),
+        ("identity", "u8"),
         ("doorbell", "u8"),
         ("suspected_ns", "u8"),
         ("suspicions", "u8"),
