@@ -2,10 +2,10 @@
 /*
  * Breaks the guest that it is loaded into, on a word written to /proc/fault.
  *
- * The host must know the moment of the effect to a few microseconds, and a guest about to die cannot
- * be asked afterwards. So the answer is written to the second serial port by the CPU that dies, with
- * its interrupts off, and the line's end leaves as its last act: QEMU has put it into the host's
- * socket before the instruction after it runs.
+ * The host must know the moment of the effect to a few microseconds, and a guest about to die
+ * cannot be asked afterwards. So the answer is written to the second serial port by the CPU that
+ * dies, with its interrupts off, and the line's end leaves as its last act: QEMU has put it into
+ * the host's socket before the instruction after it runs.
  */
 #include <linux/atomic.h>
 #include <linux/delay.h>
