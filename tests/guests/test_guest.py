@@ -32,8 +32,12 @@ def guest(tmp_path):
 @pytest.fixture
 def process(guest):
     """A process whose command line names a file of the guest."""
-    argv = [sys.executable, "-c", "input()", str(guest.files.qmp)]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+    program = "print('up', flush=True); input()"
+    argv = [sys.executable, "-c", program, str(guest.files.qmp)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe) as process:
+        # For a moment after exec /proc shows no command line yet.
+        assert process.stdout.readline() == b"up\n"
         yield process
 
 

@@ -193,7 +193,7 @@ def test_ctrl_c_while_booting_ends_it_at_once() -> None:
     with _running("--", "true") as process:
         _wait_until(lambda: _qemu_of(process.pid) != [], 60)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=5)
+        process.communicate(timeout=30)
 
     assert process.returncode == 130
     assert _qemu_of(process.pid) == []
