@@ -231,9 +231,39 @@ static inline int enter_vhost(u64 waiter, u64 ctx, u32 vm)
 	}
 	return listed;
 }
+
+/* An idle guest does not kick, yet its rings are there: user space names a descriptor of the VMM,
+ * and one ring at a time, for 6.1's verifier gets lost in a loop.  A vhost_net and a vhost_vsock
+ * begin with their vhost_dev. */
+static inline void enter_file(const struct vcpu_cell *c, u64 fd, u32 index)
+{
+	u64 task = c->task,
+	    table = u64_at(u64_at(task + AT(task_struct, files)) + AT(files_struct, fdt));
+
+	if (u32_at(task + AT(task_struct, pid)) != c->tid ||
+	    fd >= u32_at(table + AT(fdtable, max_fds)))
+		return;
+	u64 file = u64_at(u64_at(table + AT(fdtable, fd)) + 8 * fd);
+	u64 dev = u64_at(file + AT(file, private_data));
+	u32 count = u32_at(dev + AT(vhost_dev, nvqs));
+	u64 vq = index < count ? u64_at(u64_at(dev + AT(vhost_dev, vqs)) + 8 * index) : 0;
+	if (vq && u64_at(vq + AT(vhost_virtqueue, dev)) == dev)
+		enter_vhost_ring(vq, index, count, c->vm);
+}
 #else
 #define enter_vhost(waiter, ctx, vm) 0
+#define enter_file(vcpu, fd, index)
 #endif
+
+int enter_vhost_file(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 slot = ctx->args[0];
+	u64 fd = ctx->args[1], index = ctx->args[2];
+	struct vcpu_cell *c = vcpus.lookup(&slot);
+	if (c && c->tid)
+		enter_file(c, fd, index);
+	return 0;
+}
 
 /* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
 static inline void enter_rings(u64 ctx, u32 vm)

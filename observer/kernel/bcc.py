@@ -26,7 +26,7 @@ from observer.kernel.books import PinnedBooks
 from observer.kernel.btf import KernelTypes, offset_macros
 from observer.kernel.cells import map_cells
 from observer.kernel.pins import make_folder, unpin_all
-from observer.kernel.scanned_books import LOOK, ProgramReader, ScannedBooks
+from observer.kernel.scanned_books import LOOK, ProgramReader, Programs, ScannedBooks
 from observer.kernel.scanner import limits_of, warm_up
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ TRACEPOINTS = {
     b"kvm_vcpu_wakeup": b"on_vcpu_wakeup",
 }
 KPROBES = {b"ioeventfd_write": b"on_kick", b"irqfd_wakeup": b"on_call"}
-LOOKS = (b"look_at_vcpu", b"look_at_ring")
+HOOKED_NOWHERE = (b"look_at_vcpu", b"look_at_ring", b"enter_vhost_file")
 QUOTED_CHARS = 200
 POOLS = ("vms", "vcpus", "rings")
 PINNED = (
@@ -98,7 +98,8 @@ def quiet(what: str) -> Iterator[None]:
         except Exception as e:
             said.seek(0)
             text = said.read().decode(errors="replace")
-            why = [*re.findall(r"error: .*", text), *text.splitlines()[-1:], str(e)][0]
+            last = [line for line in text.splitlines() if line.strip()][-1:]
+            why = [*re.findall(r"error: .*", text), *last, str(e)][0]
             raise ProgramError(
                 f"BCC could not {what} ({why.strip()[:QUOTED_CHARS]}): "
                 "use the default loader, or see `observer doctor`."
@@ -150,8 +151,8 @@ class Compiled:
         with KernelTypes(self._libbpf, MODULES) as types:
             offsets = offset_macros(types, self._text)
         self._vhost = any("-DAT_vhost_" in macro for macro in offsets)
-        if not any("-DAT_kvm_kernel_irqfd_" in macro for macro in offsets):
-            raise HostError("module kvm is not loaded: modprobe kvm_amd or kvm_intel.")
+        if not any("-DAT_vcpu_" in macro for macro in offsets):
+            raise HostError("KVM is not loaded: modprobe kvm_amd or kvm_intel.")
         flags = [*offsets, *run_queue_macros(), f"-I{sources()[0].parent}", "-w"]
         with quiet("compile its programs for this kernel"):
             return self._bcc.BPF(text=self._text.encode(), cflags=flags)
@@ -174,13 +175,14 @@ class Compiled:
             )
         with quiet("load its programs"):
             raw = self._bcc.BPF.RAW_TRACEPOINT
-            vcpu, ring = (self._bpf.load_func(name, raw).fd for name in LOOKS)
+            loaded = (self._bpf.load_func(name, raw).fd for name in HOOKED_NOWHERE)
+            programs = Programs(*loaded)
         look = map_cells(self._fd("looks"), LOOK, 1)
         used = map_cells(self._fd("next_slots"), np.dtype("u8"), len(POOLS))
         books = ScannedBooks(
             PinnedBooks(self._libbpf, folder, folder),
             used,
-            ProgramReader(self._libbpf, look, vcpu, ring),
+            ProgramReader(self._libbpf, look, programs),
             limits_of(self._knobs),
             self._bpf.cleanup,
         )

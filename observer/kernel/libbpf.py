@@ -184,18 +184,6 @@ class Libbpf:
             raise ProgramError(f"A BPF program cannot be run ({reason}).")
         return context.raw
 
-    def run_raw(self, program_fd: int, argument: int) -> None:
-        """Run a raw tracepoint program that is attached nowhere, with one argument."""
-        arguments = c.c_uint64(argument)
-        options = _RunOptions(
-            sz=c.sizeof(_RunOptions),
-            ctx_in=c.addressof(arguments),
-            ctx_size_in=c.sizeof(arguments),
-        )
-        if self.bpf_prog_test_run_opts(program_fd, c.byref(options)):
-            reason = os.strerror(c.get_errno())
-            raise ProgramError(f"A BPF program cannot be run ({reason}).")
-
     def keys(self, map_fd: int, key_bytes: int) -> Iterator[bytes]:
         """All keys of a hash; keys that come or go meanwhile may be missed."""
         key: Any = None

@@ -15,6 +15,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from observer.errors import ProgramError
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
     from observer.kernel.scanner import Limits
     from observer.model import Suspicion
 
-__all__ = ["LOOK", "PERIOD_SECONDS", "ProgramReader", "ScannedBooks"]
+__all__ = ["LOOK", "PERIOD_SECONDS", "ProgramReader", "Programs", "ScannedBooks"]
 
 PERIOD_SECONDS = 0.005
+MAX_SIBLINGS = 8  # rings of one vhost device, as in bpf/scanning_rings.bcc.c
 
 LOOK = np.dtype(
     [
@@ -47,20 +49,28 @@ LOOK = np.dtype(
 """`struct look` of `bpf/scanning.bcc.c`."""
 
 
-class ProgramReader:
-    """Second readings by our own programs, one at a time: they share one answer."""
+class Programs(msgspec.Struct, frozen=True):
+    """Our own programs that are hooked nowhere: descriptors to run them by."""
 
-    def __init__(
-        self, libbpf: Libbpf, look: Cells, vcpu_program: int, ring_program: int
-    ) -> None:
-        self._libbpf, self._look = libbpf, look
-        self._vcpu_program, self._ring_program = vcpu_program, ring_program
+    look_at_vcpu: int
+    look_at_ring: int
+    enter_vhost_file: int
+
+
+class ProgramReader:
+    """Runs them, one at a time: their answers come in the same words."""
+
+    def __init__(self, libbpf: Libbpf, look: Cells, programs: Programs) -> None:
+        self._libbpf, self._look, self._programs = libbpf, look, programs
         self._turn = threading.Lock()
+
+    def _run(self, program: int, *arguments: int) -> None:
+        self._libbpf.run(program, np.array(arguments, "u8").tobytes())
 
     def vcpu(self, slot: int) -> VcpuReading:
         """Read the CPU time of a vCPU."""
         with self._turn:
-            self._libbpf.run_raw(self._vcpu_program, slot)
+            self._run(self._programs.look_at_vcpu, slot)
             look = self._look[0]
             return VcpuReading(
                 bool(look["known"]),
@@ -72,7 +82,7 @@ class ProgramReader:
     def ring(self, slot: int) -> RingReading:
         """Read how far a ring was served; a debt that was paid is closed."""
         with self._turn:
-            self._libbpf.run_raw(self._ring_program, slot)
+            self._run(self._programs.look_at_ring, slot)
             look = self._look[0]
             return RingReading(
                 bool(look["known"]),
@@ -80,6 +90,11 @@ class ProgramReader:
                 bool(look["taken"]),
                 int(look["waited_ns"]),
             )
+
+    def enter_vhost_file(self, vcpu_slot: int, fd: int) -> None:
+        """Enter the rings of a vhost device that a VMM holds open."""
+        for index in range(MAX_SIBLINGS):
+            self._run(self._programs.enter_vhost_file, vcpu_slot, fd, index)
 
 
 class ScannedBooks:
@@ -99,6 +114,7 @@ class ScannedBooks:
         self._scanner = Scanner(self, used, limits, reader)
         self._found: deque[Suspicion] = deque()
         self._failed: Exception | None = None
+        self._missed = 0
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._either = select.epoll()
         self._either.register(self._bell, select.EPOLLIN)
@@ -111,6 +127,9 @@ class ScannedBooks:
         while not self._stop.wait(PERIOD_SECONDS):
             try:
                 found = self._scanner.scan(time.monotonic_ns())
+            except ProgramError:
+                self._missed += 1  # a second reading failed; the next pass tries again
+                continue
             except Exception as e:  # noqa: BLE001 - the daemon's thread must hear of it
                 self._failed = e
                 os.eventfd_write(self._bell, 1)
@@ -142,7 +161,8 @@ class ScannedBooks:
         return self._reader.ring(slot).known
 
     def enter_vhost_file(self, vcpu_slot: int, fd: int) -> None:
-        """Do nothing: this design learns of a ring by its next kick."""
+        """Enter the rings of a vhost device that the VMM of this vCPU holds open."""
+        self._reader.enter_vhost_file(vcpu_slot, fd)
 
     def watch_process(self, pid: int, vm_slot: int) -> None:
         """Let a back end's exit be a suspicion."""
@@ -157,8 +177,8 @@ class ScannedBooks:
         self._maps.forget(vm_slot)
 
     def dropped(self) -> dict[str, int]:
-        """What was lost in the kernel, by reason."""
-        return self._maps.dropped()
+        """What was lost in the kernel or in the scan, by reason."""
+        return {**self._maps.dropped(), "scan": self._missed}
 
     def close(self, *, detach: bool) -> None:
         """Let go; the programs leave the kernel in any case: BCC pins none."""
