@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
     from observer.kernel.books import PinnedBooks
+    from observer.kernel.cells import Cells
 
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(300)]
 
@@ -56,24 +57,20 @@ def kvm_counter(pid: int, name: str) -> int:
 
 def test_exits_agree_with_kvms_own_counters(armed: Armed, guest: Guest) -> None:
     """All exits and HLT exits over the same time are those that KVM counts itself."""
-    books = armed.books
     guest.order("busy cpu")
-    wait_until(
-        lambda: bool((books.vcpus["tid"] != 0).sum() == 2), 30, "vCPUs were seen"
-    )
+    wait_until(lambda: len(vcpus_of(armed, guest.pid)) == 2, 30, "both were seen")
     guest.qmp(("stop", {}))  # nothing moves while both are read
-    ours, kvms = (books.vcpus.copy(), kvm_counter(guest.pid, "exits"))
+    ours, kvms = vcpus_of(armed, guest.pid), kvm_counter(guest.pid, "exits")
     halts = kvm_counter(guest.pid, "halt_exits")
     guest.qmp(("cont", {}))
     began = time.monotonic()
     wait_until(lambda: time.monotonic() > began + 3, 5, "three seconds passed")
     guest.qmp(("stop", {}))
-    now = books.vcpus
+    now = vcpus_of(armed, guest.pid)
     seen = int((now["own_exits"] + now["host_exits"]).sum())
     seen -= int((ours["own_exits"] + ours["host_exits"]).sum())
     counted = kvm_counter(guest.pid, "exits") - kvms
     halted = kvm_counter(guest.pid, "halt_exits") - halts
-    now = now.copy()
     guest.qmp(("cont", {}))
     guest.order("busy off")
 
@@ -86,17 +83,14 @@ def test_exits_agree_with_kvms_own_counters(armed: Armed, guest: Guest) -> None:
 
 def test_cells_name_the_threads_that_qemu_names(armed: Armed, guest: Guest) -> None:
     """A vCPU's cell has its thread and number; QEMU names its threads after both."""
-    books = armed.books
-    wait_until(
-        lambda: bool((books.vcpus["tid"] != 0).sum() == 2), 30, "vCPUs were seen"
-    )
+    wait_until(lambda: len(vcpus_of(armed, guest.pid)) == 2, 30, "both were seen")
     task = Path(f"/proc/{guest.pid}/task")
     named = {
         int(p.parent.name): int(m[1])
         for p in task.glob("*/comm")
         if (m := re.fullmatch(r"CPU (\d+)/KVM\n", p.read_text()))
     }
-    used = books.vcpus[books.vcpus["tid"] != 0]
+    used = vcpus_of(armed, guest.pid)
 
     assert {int(c["tid"]): int(c["id"]) for c in used} == named
 
@@ -144,6 +138,12 @@ def test_a_vm_that_ends_leaves_no_slot_taken(armed: Armed, image: GuestImage) ->
     books.forget(slot)
 
     assert in_use(books) == before
+
+
+def vcpus_of(armed: Armed, pid: int) -> Cells:
+    vcpus = armed.books.vcpus
+    mine = (vcpus["vm"] == slot_of(armed, pid)) & (vcpus["tid"] != 0)
+    return vcpus[mine]  # a copy: an index array makes one
 
 
 def in_use(books: PinnedBooks) -> list[int]:

@@ -145,7 +145,7 @@ def test_status_check_and_inhibit_over_the_socket(stage: Stage, voice: Voice) ->
     """The verbs that ask the daemon give tables, JSON and OCF's exit codes."""
     stage.boot("asked", 1)
     status = json.loads(observer("status", "-o", "json").stdout)
-    assert [vm["name"] for vm in status["vms"]] == ["asked"]
+    assert "asked" in [vm["name"] for vm in status["vms"]]
     assert observer("check", "asked").returncode == 0
     assert observer("check", "nobody").returncode == 7
     assert observer("inhibit", "asked", "--for", "5m").returncode == 0
