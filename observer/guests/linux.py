@@ -56,6 +56,8 @@ def _program(
 
 def _answers(monitor: Path) -> bool:
     """Whether QEMU has made all its devices: only then does it answer."""
+    if not monitor.exists():
+        return False
     try:
         qmp.execute(monitor, ("query-status", {}))
     except ProgramError:
