@@ -14,10 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 __all__ = ["BpfObjects"]
 
-BCC_SOURCES = (
-    *("scanning.bcc.c", "scanning_rings.bcc.c"),
-    *("cells.h", "exit_reasons.h"),
-)
+BCC_HEADERS = ("cells.h", "exit_reasons.h")
 
 
 class BpfObjects(BuildHookInterface):  # type: ignore[misc]
@@ -30,7 +27,9 @@ class BpfObjects(BuildHookInterface):  # type: ignore[misc]
         if version == "editable":
             return
         subprocess.run(["make", "objects"], cwd=Path(self.root), check=True)
-        for name in BCC_SOURCES:  # compiled where the wheel is installed
+        sources = sorted((Path(self.root) / "bpf").glob("*.bcc.c"))
+        names = (*(source.name for source in sources), *BCC_HEADERS)
+        for name in names:  # compiled where the wheel is installed
             build_data["force_include"][f"bpf/{name}"] = f"observer/bpf/{name}"
         build_data["infer_tag"] = False
         build_data["tag"] = "py3-none-linux_x86_64"

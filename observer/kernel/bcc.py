@@ -38,7 +38,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiled", "check_bcc", "import_bcc", "run_queue_macros", "sources"]
 
-SOURCES = ("scanning.bcc.c", "scanning_rings.bcc.c")
+SOURCES = (
+    "scanning.bcc.c",
+    "scanning_look.bcc.c",
+    "scanning_entry.bcc.c",
+    "scanning_rings.bcc.c",
+)
 MODULES = ("kvm", "kvm_amd", "kvm_intel", "vhost")
 TRACEPOINTS = {
     b"sched_process_exit": b"on_process_exit",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LOOK", "PERIOD_SECONDS", "ProgramReader", "Programs", "ScannedBooks"]
 
 PERIOD_SECONDS = 0.005
-MAX_SIBLINGS = 8  # rings of one vhost device, as in bpf/scanning_rings.bcc.c
+MAX_SIBLINGS = 8  # rings of one vhost device, as in bpf/scanning.bcc.c
 
 LOOK = np.dtype(
     [

@@ -8,7 +8,7 @@ import re
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pytest
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(300)]
 
 BPFFS = Path("/sys/fs/bpf/observer-test")
+
+
+class InUse(NamedTuple):
+    """A slot that is taken, and the VM's slot that it belongs to."""
+
+    pool: str
+    slot: int
+    vm: int
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +139,19 @@ def test_ring_indices_are_those_in_guest_memory(armed: Armed, guest: Guest) -> N
 def test_a_vm_that_ends_leaves_no_slot_taken(armed: Armed, image: GuestImage) -> None:
     """Its VM, vCPU and ring slots are given back, and nobody else's."""
     books = armed.books
-    before = in_use(books)
+    others = in_use(books)
     with linux_guest(GuestSpec("short", subnet=9), image) as guest:
         slot = slot_of(armed, guest.pid)
-        assert in_use(books) != before
+        mine = {cell for cell in in_use(books) - others if cell.vm == slot}
+        assert {cell.pool for cell in mine} == {"vms", "vcpus", "rings"}
     books.forget(slot)
 
-    assert in_use(books) == before
+    left = in_use(books)
+    assert others <= left  # whose rings may be entered at any time
+    assert {cell.vm for cell in left} <= {
+        cell.slot for cell in left if cell.pool == "vms"
+    }
+    assert not [cell for cell in left if cell.vm == slot]
 
 
 def vcpus_of(armed: Armed, pid: int) -> Cells:
@@ -146,12 +160,14 @@ def vcpus_of(armed: Armed, pid: int) -> Cells:
     return vcpus[mine]  # a copy: an index array makes one
 
 
-def in_use(books: PinnedBooks) -> list[int]:
-    return [
-        np.count_nonzero(books.vms["tgid"]),
-        np.count_nonzero(books.vcpus["tid"]),
-        np.count_nonzero(books.rings["kind"]),
-    ]
+def in_use(books: PinnedBooks) -> set[InUse]:
+    vms = {InUse("vms", int(s), int(s)) for s in np.flatnonzero(books.vms["tgid"])}
+    pools = (("vcpus", books.vcpus, "tid"), ("rings", books.rings, "kind"))
+    return vms | {
+        InUse(name, int(slot), int(pool[slot]["vm"]))
+        for name, pool, word in pools
+        for slot in np.flatnonzero(pool[word])
+    }
 
 
 def slot_of(armed: Armed, pid: int) -> int:
