@@ -3,7 +3,8 @@
 
 The guest is a page with OUT in it, started in real mode; KVM must come back with
 KVM_EXIT_IO. It has an interrupt controller, for KVM patches its own code for the first
-vCPU that has none (`kvm_has_noapic_vcpu`), and other VMs run in it. Numbers and offsets are those of the kernel's uapi/linux/kvm.h for x86.
+vCPU that has none (`kvm_has_noapic_vcpu`), and other VMs run in that code. Numbers and
+offsets are those of the kernel's uapi/linux/kvm.h for x86.
 """
 
 from __future__ import annotations

@@ -15,6 +15,6 @@ def test_a_device_that_is_not_kvm_is_an_error(tmp_path):
 
 @pytest.mark.vm
 def test_a_real_device_runs_the_instruction(real_kvm):
-    """Where KVM works, HLT comes back as HLT, again and again."""
+    """Where KVM works, OUT comes back as OUT, again and again."""
     for _ in range(3):
         run_one_instruction(real_kvm)
