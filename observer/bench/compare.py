@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare arms by interleaved runs: the order, and what the samples say.
 
-The unit is one run: a tool started anew and one guest beside it.
+The unit is one run: a tool started anew and one guest beside it, whose exits come in
+batches; a run's figure is its median batch, since another process may hit any.
 """
 
 from __future__ import annotations
@@ -29,9 +30,16 @@ class Sample(msgspec.Struct, frozen=True):
     arm: str
     round: int
     exits: int
-    ns: int
+    batch_ns: list[int]
+    """Each of an equal share of the exits."""
+
     counted: int | None
     """What the tool itself counted; None where it cannot tell."""
+
+    @property
+    def ns_per_exit(self) -> float:
+        """What an exit took in the median batch."""
+        return statistics.median(self.batch_ns) * len(self.batch_ns) / self.exits
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -64,7 +72,7 @@ def saw_all(sample: Sample) -> bool | None:
 
 
 def _ns_per_exit(samples: Sequence[Sample], arm: str) -> list[float]:
-    return [s.ns / s.exits for s in samples if s.arm == arm]
+    return [s.ns_per_exit for s in samples if s.arm == arm]
 
 
 def _row(arm: Arm, samples: Sequence[Sample], base: float) -> Row:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A guest that makes a fixed count of VM exits and tells how long that took.
+"""A guest that makes batches of VM exits and tells how long each took.
 
-It waits for a word before it begins, so that whoever is to observe it can be seen to
-do so, and for another before it ends.
+It waits for a word before each, so that whoever is to observe it can be seen to do so.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ class ExitsGuest:
             raise ProgramError("The guest that exits did not come up.")
 
     def make_exits(self) -> tuple[int, int]:
-        """Let it make its exits; how many, and in how many nanoseconds."""
+        """Let it make a batch; how many exits, and in how many nanoseconds."""
         self._to.write(b"g")
         self._to.flush()
         return parse_result(self._line(RUN_SECONDS))

@@ -31,9 +31,10 @@ def _say(text: str) -> None:
 
 
 def _tell(sample: Sample) -> None:
-    per_exit = sample.ns / sample.exits
     counted = "" if sample.counted is None else f", it counted {sample.counted}"
-    _say(f"round {sample.round + 1}: {sample.arm}: {per_exit:.0f} ns per exit{counted}")
+    _say(
+        f"round {sample.round + 1}: {sample.arm}: {sample.ns_per_exit:.0f} ns per exit{counted}"
+    )
 
 
 def _cells(row: Row) -> list[str]:

@@ -16,7 +16,7 @@ TOOL_NS = [1_500_000, 1_600_000, 1_200_000]
 
 
 def sample(arm, ns, counted=None, exits=1000):
-    return Sample(arm, 0, exits, ns, counted)
+    return Sample(arm, 0, exits, [ns], counted)
 
 
 def test_every_second_round_runs_backwards():
@@ -41,6 +41,13 @@ def test_rows_compare_medians_with_no_tool():
     assert row.added_ns_per_exit == pytest.approx((tool - none) / 1000)
     assert (row.lowest_ns_per_exit, row.highest_ns_per_exit) == (1200, 1600)
     assert row.counted_all is True
+
+
+def test_a_run_is_told_by_its_median_batch():
+    """One batch that another process hit does not count."""
+    one = Sample("tool", 0, 300, [100_000, 900_000, 110_000], None)
+
+    assert one.ns_per_exit == 1100
 
 
 def test_an_arm_that_cannot_run_says_why():
