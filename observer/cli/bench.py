@@ -32,9 +32,8 @@ def _say(text: str) -> None:
 
 def _tell(sample: Sample) -> None:
     counted = "" if sample.counted is None else f", it counted {sample.counted}"
-    _say(
-        f"round {sample.round + 1}: {sample.arm}: {sample.ns_per_exit:.0f} ns per exit{counted}"
-    )
+    cost = f"{sample.ns_per_exit:.0f} ns per exit"
+    _say(f"round {sample.round + 1}: {sample.arm}: {cost}{counted}")
 
 
 def _cells(row: Row) -> list[str]:
