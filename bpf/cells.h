@@ -137,10 +137,11 @@ enum suspicion_kind {
 	SUSPECT_UNANSWERED =
 		8, /* it was asked and gave no sign since; value = age of the question */
 	SUSPECT_UNCALLED =
-		9,    /* a process took a kick and has not called since; value = age of the kick */
-	NOTE_VM = 32, /* a VM was seen for the first time */
-	NOTE_RING = 33,	  /* a ring was seen for the first time */
-	NOTE_MODULE = 34, /* a kernel module was loaded */
+		9, /* a process took a kick and has not called since; value = age of the kick */
+	SUSPECT_STOPPED = 10, /* a VMM or back end got a signal that stops it; value = its number */
+	NOTE_VM = 32,	      /* a VM was seen for the first time */
+	NOTE_RING = 33,	      /* a ring was seen for the first time */
+	NOTE_MODULE = 34,     /* a kernel module was loaded */
 };
 
 /* What the ring buffer carries. */
@@ -167,6 +168,12 @@ struct process {
 	__u32 pad;
 	__u64 call_ns; /* the last time that it called a guest */
 };
+
+/* SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU of the kernel's asm/signal.h */
+static __inline int signal_stops(__u32 number)
+{
+	return number >= 19 && number <= 22;
+}
 
 /* Argument of the program `look_at_ring`, which user space runs for its second look. */
 struct ring_look {

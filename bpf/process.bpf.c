@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* process.bpf.c: a VMM or back end owes us to be alive; its exit is known at once. */
+/* process.bpf.c: a VMM or back end owes us to be alive and not to be stopped; both are known at
+ * once. */
 #include "books.bpf.h"
 
 #define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h: the whole thread group is going */
@@ -44,6 +45,35 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_process_exit, struct task_struct *task)
 {
 	return handle_exit(task);
+}
+
+/* A back end that is stopped just while it polls its rings leaves no kick unread, for it gets none:
+ * only the signal tells. */
+static __always_inline int handle_signal(u32 signal)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	struct process *p = signal_stops(signal) ? bpf_map_lookup_elem(&processes, &tgid) : 0;
+	if (!p || p->exited)
+		return 0;
+
+	u64 now = bpf_ktime_get_ns();
+	struct suspicion s = {
+		.now_ns = now,
+		.since_ns = now,
+		.value = signal,
+		.kind = SUSPECT_STOPPED,
+		.tgid = tgid,
+		.vm = p->vm,
+		.slot = NO_SLOT,
+	};
+	raise(&s, BPF_RB_FORCE_WAKEUP);
+	return 0;
+}
+
+SEC("tp_btf/signal_deliver")
+int BPF_PROG(on_signal, int signal)
+{
+	return handle_signal(signal);
 }
 
 /* Programs that need a module which was absent can be attached now. */

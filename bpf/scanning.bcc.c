@@ -10,15 +10,16 @@
 #include "cells.h"
 #include "exit_reasons.h"
 
-#define AT(type, member)     AT_##type##_##member
-#define TASK_UNINTERRUPTIBLE 2	   /* include/linux/sched.h */
-#define TASK_NOLOAD	     0x400 /* an idle kthread, not one that waits for a disk */
-#define SIGNAL_GROUP_EXIT    4	   /* include/linux/sched/signal.h */
-#define VIRTIO_F_EVENT_IDX   29	   /* include/uapi/linux/virtio_ring.h */
-#define VIRTIO_F_RING_PACKED 34
-#define MAX_SIBLINGS	     8 /* rings of one vhost device that its first kick makes known */
-#define MAX_WAITERS	     4
-#define POLLED_IN	     1 /* EPOLLIN */
+#define AT(type, member)       AT_##type##_##member
+#define TASK_UNINTERRUPTIBLE   2     /* include/linux/sched.h */
+#define TASK_NOLOAD	       0x400 /* an idle kthread, not one that waits for a disk */
+#define SIGNAL_GROUP_EXIT      4     /* include/linux/sched/signal.h */
+#define VIRTIO_F_EVENT_IDX     29    /* include/uapi/linux/virtio_ring.h */
+#define VIRTIO_F_RING_PACKED   34
+#define VRING_USED_F_NO_NOTIFY 1
+#define MAX_SIBLINGS	       8 /* rings of one vhost device that its first kick makes known */
+#define MAX_WAITERS	       4
+#define POLLED_IN	       1 /* EPOLLIN */
 
 /* What a second reading found; one entry, the loader reads by turns. */
 struct look {
@@ -138,6 +139,16 @@ int on_process_exit(struct bpf_raw_tracepoint_args *ctx)
 		v->exit_code = code;
 	}
 	raise(SUSPECT_EXITED, tgid, vm, NO_SLOT, code);
+	return 0;
+}
+
+int on_signal(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 signal = ctx->args[0], tgid = bpf_get_current_pid_tgid() >> 32;
+	struct process *known = signal_stops(signal) ? processes.lookup(&tgid) : 0;
+
+	if (known && !known->exited)
+		raise(SUSPECT_STOPPED, tgid, known->vm, NO_SLOT, signal);
 	return 0;
 }
 

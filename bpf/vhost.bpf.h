@@ -6,8 +6,9 @@
 #include "books.bpf.h"
 #include "core_fixes.h"
 
-#define VIRTIO_F_EVENT_IDX   29 /* include/uapi/linux/virtio_ring.h */
-#define VIRTIO_F_RING_PACKED 34
+#define VIRTIO_F_EVENT_IDX     29 /* include/uapi/linux/virtio_ring.h */
+#define VRING_USED_F_NO_NOTIFY 1
+#define VIRTIO_F_RING_PACKED   34
 
 extern const struct rq runqueues __ksym;
 
@@ -92,6 +93,13 @@ static void look_at_vq(struct ring_cell *r, struct vhost_virtqueue *vq)
 	r->used_addr = (u64)BPF_CORE_READ(vq, used);
 	r->last_avail = BPF_CORE_READ(vq, last_avail_idx);
 	r->last_used = BPF_CORE_READ(vq, last_used_idx);
+}
+
+/* The worker is amidst a batch: until it has found the ring empty the guest does not kick, so what
+ * was offered since the last kick is owed as well (vhost_disable_notify() of drivers/vhost). */
+static bool is_draining(struct vhost_virtqueue *vq)
+{
+	return BPF_CORE_READ(vq, used_flags) & VRING_USED_F_NO_NOTIFY;
 }
 
 static u64 kick_ctx_of(struct vhost_virtqueue *vq)

@@ -193,6 +193,7 @@ struct vhost_virtqueue {
 	struct file *kick;
 	struct vhost_poll poll;
 	u16 last_avail_idx, last_used_idx;
+	u16 used_flags;
 	void *private_data;
 	u64 acked_features;
 };

@@ -54,7 +54,7 @@ static u64 judge_vhost_ring(u32 slot, struct ring_cell *r, u64 now)
 	if (kick_ctx_of(vq) != r->kick_ctx) /* freed, or used for another ring by now */
 		return 0;
 	look_at_vq(r, vq);
-	if (!(r->flags & RING_LIVE) || !outstanding(r))
+	if (!(r->flags & RING_LIVE) || (!outstanding(r) && !is_draining(vq)))
 		return 0;
 	if (r->last_avail != r->owed_from) { /* it works: the rest is a new debt */
 		r->owed_from = r->last_avail;

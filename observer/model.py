@@ -39,6 +39,7 @@ class SuspicionKind(IntEnum):
     SILENT = 7
     UNANSWERED = 8
     UNCALLED = 9
+    STOPPED = 10
     NOTE_VM = 32
     NOTE_RING = 33
     NOTE_MODULE = 34

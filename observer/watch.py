@@ -213,9 +213,8 @@ class Watch:
     def _name_servers(self, vm: Vm) -> None:
         """Tell BPF which process serves each ring that a process serves."""
         for slot in self.ring_slots(vm.slot):
-            ring = self.books.rings[slot]
-            if ring["kind"] == RingKind.USER:
-                server = self._looks.server_of(vm, int(ring["eventfd_id"]))
+            if self.books.rings[slot]["kind"] == RingKind.USER:
+                server = self._looks.server_of(vm, slot)
                 self.books.rings[slot]["worker_tid"] = server.pid
 
     async def _bury(self, vm: Vm, look: Look) -> None:

@@ -12,7 +12,7 @@ from observer.cases.back_end import BackEndCase
 from observer.cases.guest import GuestCase
 from observer.cases.reach import Reach
 from observer.clock import MS, SECOND
-from observer.confirm.process import judge_exit
+from observer.confirm.process import judge_exit, judge_stop
 from observer.confirm.vcpu import Lateness, VcpuLook, judge_vcpu
 from observer.inventory.task import look_at_task
 from observer.model import (
@@ -43,15 +43,15 @@ class Cases:
         self._guests = GuestCase(watch, self._reach)
         self._back_ends = BackEndCase(watch, self._reach)
 
-    def server_of(self, vm: Vm, eventfd_id: int) -> BackEnd:
-        """Who serves the ring that this eventfd kicks."""
-        return self._back_ends.server_of(vm, eventfd_id)
+    def server_of(self, vm: Vm, slot: int) -> BackEnd:
+        """Who serves a ring that a process serves."""
+        return self._back_ends.server_of(vm, slot)
 
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the suspicion holds."""
         match suspicion.kind:
-            case SuspicionKind.EXITED:
-                return await self._exit(vm, suspicion)
+            case SuspicionKind.EXITED | SuspicionKind.STOPPED:
+                return await self._process(vm, suspicion)
             case SuspicionKind.VCPU:
                 return await self._vcpu(vm, suspicion)
             case SuspicionKind.CALLED | SuspicionKind.UNANSWERED:
@@ -59,20 +59,33 @@ class Cases:
             case _:
                 return await self._back_ends.look(vm, suspicion)
 
-    async def _exit(self, vm: Vm, suspicion: Suspicion) -> Look:
+    async def _process(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Of a VMM or back end: whether it has failed, or is stopped."""
         is_vmm = suspicion.tgid == vm.pid
         back_end = next((b for b in vm.back_ends if b.pid == suspicion.tgid), None)
         name = vm.name if is_vmm else (back_end.name if back_end else "back end")
         while True:
-            look = judge_exit(
-                is_vmm=is_vmm,
-                subject=name,
-                code=suspicion.value,
-                since_ns=suspicion.since_ns,
-                age_ns=self._watch.clock.now_ns() - suspicion.now_ns,
-                seen=self._reach.task(suspicion.tgid),
-                start_ticks=vm.start_ticks if is_vmm else 0,
-            )
+            age_ns = self._watch.clock.now_ns() - suspicion.now_ns
+            seen = self._reach.task(suspicion.tgid)
+            if suspicion.kind is SuspicionKind.EXITED:
+                look = judge_exit(
+                    is_vmm=is_vmm,
+                    subject=name,
+                    code=suspicion.value,
+                    since_ns=suspicion.since_ns,
+                    age_ns=age_ns,
+                    seen=seen,
+                    start_ticks=vm.start_ticks if is_vmm else 0,
+                )
+            else:
+                look = judge_stop(
+                    is_vmm=is_vmm,
+                    subject=name,
+                    since_ns=suspicion.since_ns,
+                    age_ns=age_ns,
+                    limit_ns=self._watch.policy.limits.backend,
+                    seen=seen,
+                )
             if not isinstance(look, LookAgain):
                 return look
             await asyncio.sleep(look.in_ns / SECOND)
@@ -142,7 +155,14 @@ class Cases:
             case _:
                 rings = books.rings[self._watch.ring_slots(vm_slot)]
                 opened = rings["since_ns"]  # a debt opened later is another one
-                return not bool(np.any((opened != 0) & (opened <= since)))
+                owes = bool(np.any((opened != 0) & (opened <= since)))
+                return not owes and not self._is_stopped(vm_slot, verdict.subject)
+
+    def _is_stopped(self, vm_slot: int, name: str) -> bool:
+        vm = self._watch.vms.get(vm_slot)
+        back_ends = vm.back_ends if vm else ()
+        named = (self._reach.task(b.pid) for b in back_ends if b.name == name)
+        return any(task.stopped for task in named)
 
     def unhush_if_running(self, vm: Vm) -> None:
         """Judge a hushed VM again once its vCPUs run, or it gave a sign."""

@@ -11,7 +11,7 @@ from observer.clock import SECOND
 from observer.confirm.backend import MAY_BE_AT_WORK, BackEndLook, judge_back_end
 from observer.errors import DeadlineError
 from observer.inventory.guest_memory import read_ring_words
-from observer.inventory.vmm import eventfd_count, eventfd_ids, program_of
+from observer.inventory.vmm import eventfd_count, eventfds, program_of
 from observer.kernel.cells import RingFlag, RingHush, RingKind
 from observer.model import (
     BackEnd,
@@ -36,6 +36,8 @@ class BackEndCase:
 
     def __init__(self, watch: Watch, reach: Reach) -> None:
         self._watch, self._reach = watch, reach
+        self._fds: dict[int, int] = {}
+        """Ring slot -> the VMM's descriptor of its kick: reading all takes long."""
 
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the back end serves."""
@@ -45,14 +47,15 @@ class BackEndCase:
             tid = int(ring["worker_tid"])
             server = BackEnd(tid, program_of(watch.proc, tid))
         else:
-            server = self.server_of(vm, int(ring["eventfd_id"]))
+            server = self._named_server(vm, slot)
         uncalled = suspicion.kind is SuspicionKind.UNCALLED
-        first = await self._look_at_back_end(vm, slot, server, uncalled=uncalled)
+        first = self._look_at_server(slot, server)
         while True:
             now = watch.clock.now_ns()
             look = judge_back_end(
+                owes=await self._owes(vm, slot, uncalled=uncalled),
                 first=first,
-                now=await self._look_at_back_end(vm, slot, server, uncalled=uncalled),
+                now=self._look_at_server(slot, server),
                 limit_ns=watch.policy.limits.backend,
                 starved_ns=watch.policy.limits.starved,
                 late_ns=now - suspicion.since_ns,
@@ -86,12 +89,34 @@ class BackEndCase:
         kind = VerdictKind.VMM_STOPPED if stopped else VerdictKind.VMM_HUNG
         return Confirmed(kind, vm.name, look.since_ns, look.evidence)
 
-    def server_of(self, vm: Vm, eventfd_id: int) -> BackEnd:
-        """Who else holds this eventfd; the VMM itself if nobody does."""
+    def server_of(self, vm: Vm, slot: int) -> BackEnd:
+        """Who else holds a ring's eventfd; the VMM itself if nobody does."""
+        proc, which = self._watch.proc, self._eventfd_id(slot)
+        self._fds[slot] = eventfds(proc, vm.pid).get(which, -1)
         for back_end in vm.back_ends:
-            if eventfd_id in eventfd_ids(self._watch.proc, back_end.pid):
+            if which in eventfds(proc, back_end.pid):
                 return back_end
-        return BackEnd(vm.pid, program_of(self._watch.proc, vm.pid))
+        return BackEnd(vm.pid, program_of(proc, vm.pid))
+
+    def _eventfd_id(self, slot: int) -> int:
+        return int(self._watch.books.rings[slot]["eventfd_id"])
+
+    def _named_server(self, vm: Vm, slot: int) -> BackEnd:
+        """The server as it was named when the ring was entered."""
+        pid = int(self._watch.books.rings[slot]["worker_tid"])
+        if not pid:
+            return self.server_of(vm, slot)
+        named = next((b for b in vm.back_ends if b.pid == pid), None)
+        return named or BackEnd(pid, program_of(self._watch.proc, pid))
+
+    def _kick_count(self, vm: Vm, slot: int) -> int | None:
+        """Kicks not yet read; None where the VMM has given the ring another eventfd."""
+        which, proc = self._eventfd_id(slot), self._watch.proc
+        count = eventfd_count(proc, vm.pid, self._fds.get(slot, -1), which)
+        if count is None:
+            fd = self._fds[slot] = eventfds(proc, vm.pid).get(which, -1)
+            count = eventfd_count(proc, vm.pid, fd, which)
+        return count
 
     def _ring_name(self, slot: int) -> str:
         ring = self._watch.books.rings[slot]
@@ -100,23 +125,26 @@ class BackEndCase:
         role = "transmit" if ring["flags"] & RingFlag.SERVES_KICK else "receive"
         return f"{role} ring {int(ring['index'])}"
 
-    async def _look_at_back_end(
-        self, vm: Vm, slot: int, server: BackEnd, *, uncalled: bool
-    ) -> BackEndLook:
+    def _look_at_server(self, slot: int, server: BackEnd) -> BackEndLook:
+        """Of a vhost ring as it is in the cell: `_owes` brings that up to date."""
+        books = self._watch.books
+        task = self._reach.task(server.pid)
+        if books.rings[slot]["kind"] == RingKind.VHOST:
+            taken = int(books.rings[slot]["last_avail"])
+        else:
+            taken = books.last_call_ns(server.pid)
+        return BackEndLook(taken, task.state, task.runtime_ns, task.waited_ns)
+
+    async def _owes(self, vm: Vm, slot: int, *, uncalled: bool) -> bool:
         books = self._watch.books
         ring = books.rings[slot]
-        task = self._reach.task(server.pid)
         if ring["kind"] == RingKind.VHOST:
             known = books.look_at_ring(slot)
-            taken = int(ring["last_avail"])
             live = bool(ring["flags"] & RingFlag.LIVE)  # else the VMM has taken it back
-            owes = known and live and await self._offers_more(vm, slot, taken)
-        else:
-            count = eventfd_count(self._watch.proc, vm.pid, int(ring["eventfd_id"]))
-            # a kick that was taken since is no longer owed, only its call may be
-            owes = bool(ring["since_ns"]) and (bool(count) or uncalled)
-            taken = books.last_call_ns(server.pid)
-        return BackEndLook(owes, taken, task.state, task.runtime_ns, task.waited_ns)
+            taken = int(ring["last_avail"])
+            return known and live and await self._offers_more(vm, slot, taken)
+        # a kick that was taken since is no longer owed, only its call may be
+        return bool(ring["since_ns"]) and (bool(self._kick_count(vm, slot)) or uncalled)
 
     async def _offers_more(self, vm: Vm, slot: int, taken: int) -> bool:
         """Read in guest memory whether more is offered than was taken."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Second look at a back end that does not serve a kick.
 
-`RingLook.owes` comes from vhost's own index or the eventfd's count, the task's state
+`owes` comes from vhost's own index or the eventfd's count, the task's state
 from /proc: neither from the program that raised the suspicion.
 """
 
@@ -22,9 +22,8 @@ MAY_BE_AT_WORK = "it took the kick, and may be at work on it"
 
 
 class BackEndLook(msgspec.Struct, frozen=True):
-    """A ring and its server at one moment; `taken` is how far it has served."""
+    """A ring's server at one moment; `taken` is how far it has served."""
 
-    owes: bool
     taken: int
     state: str
     runtime_ns: int
@@ -37,6 +36,7 @@ def _names(late_ns: int, ring: str, server: str) -> str:
 
 def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
     *,
+    owes: bool,
     first: BackEndLook,
     now: BackEndLook,
     limit_ns: int,
@@ -48,8 +48,11 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
     server: str,
     uncalled: bool,
 ) -> Look:
-    """Compare two looks, `age_ns` apart, at a debt open for `late_ns`."""
-    if not now.owes or now.taken != first.taken:
+    """Compare two looks, `age_ns` apart, at a debt open for `late_ns`.
+
+    `owes` says whether something is still offered that was not taken.
+    """
+    if not owes or now.taken != first.taken:
         return Refuted("it serves the ring")
     if now.state in "ZX":
         return Refuted("it is gone: its exit is another matter")
@@ -76,7 +79,7 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
         )
     if now.state == "R" and ran * 4 < age_ns:
         # runnable, yet not running: the host owes it a CPU
-        if late_ns < starved_ns or age_ns < 2 * LOOKS_APART_NS:
+        if late_ns < starved_ns:
             return LookAgain(LOOKS_APART_NS, "it waits for a CPU")
         return Confirmed(
             VerdictKind.BACKEND_STARVED,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Second look at an exit: is the process gone, and has it failed or ended."""
+"""Second look at a process: is it gone, and has it failed or ended; is it stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 if TYPE_CHECKING:
     from observer.inventory.task import TaskLook
 
-__all__ = ["describe_exit", "judge_exit"]
+__all__ = ["describe_exit", "judge_exit", "judge_stop"]
 
 PATIENCE_NS = 1000 * MS
 
@@ -55,4 +55,28 @@ def judge_exit(  # noqa: PLR0913 - the evidence has as many parts
         subject,
         since_ns,
         f"{subject} {describe_exit(code)}; /proc shows it gone",
+    )
+
+
+def judge_stop(  # noqa: PLR0913 - the evidence has as many parts
+    *,
+    is_vmm: bool,
+    subject: str,
+    since_ns: int,
+    age_ns: int,
+    limit_ns: int,
+    seen: TaskLook,
+) -> Look:
+    """Say whether a process that got a signal to stop has stopped, and stays so."""
+    if seen.gone:
+        return Refuted("it is gone: its exit is another matter")
+    if age_ns < limit_ns:
+        return LookAgain(limit_ns - age_ns, "it may go on at once")
+    if not seen.stopped:
+        return Refuted("it runs on")
+    return Confirmed(
+        VerdictKind.VMM_STOPPED if is_vmm else VerdictKind.BACKEND_HUNG,
+        subject,
+        since_ns,
+        f"a signal stopped {subject} {age_ns / MS:.0f} ms ago; /proc shows it so",
     )

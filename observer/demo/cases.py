@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import msgspec
 
+from observer.clock import MS
+from observer.config import Limits
 from observer.model import VerdictKind
 
 __all__ = ["FAULTS", "SILENT", "FaultCase", "SilentCase", "guests_of"]
 
 CRASH_MS = 20.0
-BACKEND_MS = 20.0 + 50.0  # the limit, and what an emulated host takes to say it
+EMULATED_MS = 50.0  # what an emulated host takes to say it
+BACKEND_MS = Limits().backend / MS + EMULATED_MS
+STARVED_MS = Limits().starved / MS + EMULATED_MS
 GUEST_MS = 1000.0
 
 
@@ -40,7 +44,7 @@ class SilentCase(msgspec.Struct, frozen=True):
 
 FAULTS = (
     FaultCase(
-        "backend-starved", "web1", VerdictKind.BACKEND_STARVED, "vhost-*", BACKEND_MS
+        "backend-starved", "web1", VerdictKind.BACKEND_STARVED, "vhost-*", STARVED_MS
     ),
     FaultCase(
         "backend-hang",

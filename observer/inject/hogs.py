@@ -34,11 +34,14 @@ def hog(limit_seconds: int = LIMIT_SECONDS) -> Iterator[int]:
     """
     argv = ["prlimit", f"--cpu={limit_seconds}", _BUSY]
     with child(argv, Path(os.devnull)) as process:
-        name = Path(f"/proc/{process.pid}/comm")
-        wait_until(
-            lambda: name.read_text().strip() == _BUSY, START_SECONDS, f"{_BUSY} ran"
-        )
+        # Until it writes it is being loaded, and waits for a disk instead of a CPU.
+        wait_until(lambda: _written(process.pid) > 0, START_SECONDS, f"{_BUSY} ran")
         yield process.pid
+
+
+def _written(pid: int) -> int:
+    io = Path(f"/proc/{pid}/io").read_text()
+    return int(io.partition("wchar: ")[2].split()[0])
 
 
 def overload_host(_guest: Guest, stack: ExitStack) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["crash_backend", "crash_vmm", "hang_backend", "stop_vmm"]
 
 FLOW_SECONDS = 20.0
+FLOW_BYTES = 1 << 20  # so that the next request is never far
 
 
 def _kill(guest: Guest, pid: int) -> int:
@@ -68,8 +69,10 @@ def hang_backend(guest: Guest, stack: ExitStack) -> int:
     pid = guest.disk_pid
     guest.order("busy disk")
     stack.callback(guest.order, "idle")
-    before = _bytes_read(pid)
+    flowing = _bytes_read(pid) + FLOW_BYTES
     wait_until(
-        lambda: _bytes_read(pid) > before, FLOW_SECONDS, f"{guest.name}'s disk was read"
+        lambda: _bytes_read(pid) > flowing,
+        FLOW_SECONDS,
+        f"{guest.name}'s disk was read",
     )
     return _stop(guest, pid, stack)

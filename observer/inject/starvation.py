@@ -14,8 +14,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.errors import HostError, UsageError
+from observer.clock import SECOND
+from observer.errors import DeadlineError, HostError, UsageError
+from observer.guests.waiting import wait_until
 from observer.inject.hogs import hog
+from observer.inventory.task import look_at_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +32,9 @@ PROC = Path("/proc")
 LIMIT_SECONDS = 15
 """Well below the 21 s after which the kernel itself complains about the CPU."""
 PRIORITY = 50
+LOOK_SECONDS = 0.001
+FLOW_SECONDS = 20.0
+FLOW_FRAMES = 50  # so that the next kick is never far
 
 
 def vhost_workers(pid: int, proc: Path = PROC) -> list[int]:
@@ -75,6 +81,28 @@ def _lift_guards(cpu: int, stack: ExitStack) -> None:
         _write(server, "0", stack)
 
 
+def _frames_sent(tap: str) -> int:
+    """Frames that a guest sent: a tap receives them."""
+    return int(Path(f"/sys/class/net/{tap}/statistics/rx_packets").read_text())
+
+
+def _ready_since_ns(workers: list[int]) -> int:
+    """Wait until a worker is ready to run, which one without work is not.
+
+    The moment before the last look that found none: the fault began then or later.
+    """
+    before_ns = time.monotonic_ns()
+    deadline_ns = before_ns + LIMIT_SECONDS * SECOND
+    while True:
+        now_ns = time.monotonic_ns()
+        if any(look_at_task(PROC / str(worker)).state == "R" for worker in workers):
+            return before_ns
+        if now_ns > deadline_ns:
+            raise DeadlineError(f"No worker had work within {LIMIT_SECONDS} s.")
+        before_ns = now_ns
+        time.sleep(LOOK_SECONDS)
+
+
 def starve_backend(guest: Guest, stack: ExitStack) -> int:
     """Take the CPU from the worker of the guest's network while the guest sends."""
     cpu, *others = sorted(os.sched_getaffinity(0), reverse=True)
@@ -89,6 +117,12 @@ def starve_backend(guest: Guest, stack: ExitStack) -> int:
         )
     guest.order("busy net")
     stack.callback(guest.order, "idle")
+    flowing = _frames_sent(guest.tap) + FLOW_FRAMES
+    wait_until(
+        lambda: _frames_sent(guest.tap) > flowing,
+        FLOW_SECONDS,
+        f"{guest.name} sent frames",
+    )
     # Only the worker shall starve, neither its VMM nor we.
     tasks = {int(t.name) for t in (PROC / str(guest.pid) / "task").iterdir()}
     for thread in (tasks | {0}) - set(workers):
@@ -98,6 +132,5 @@ def starve_backend(guest: Guest, stack: ExitStack) -> int:
     _lift_guards(cpu, stack)
     greedy = stack.enter_context(hog(LIMIT_SECONDS))
     os.sched_setaffinity(greedy, [cpu])
-    effect_ns = time.monotonic_ns()
     os.sched_setscheduler(greedy, os.SCHED_FIFO, os.sched_param(PRIORITY))
-    return effect_ns
+    return _ready_since_ns(workers)

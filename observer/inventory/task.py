@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from observer.inventory.procfs import read_proc
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -53,8 +55,8 @@ def parse_stat(text: str) -> tuple[str, int, int]:
 def look_at_task(folder: Path) -> TaskLook:
     """Read /proc/PID or /proc/PID/task/TID; a task that is gone is `ABSENT`."""
     try:
-        state, flags, start = parse_stat((folder / "stat").read_text())
-        run, waited, _ = (folder / "schedstat").read_text().split()
+        state, flags, start = parse_stat(read_proc(folder / "stat"))
+        run, waited, _ = read_proc(folder / "schedstat").split()
     except (FileNotFoundError, ProcessLookupError):
         return ABSENT
     return TaskLook(state, bool(flags & PF_EXITING), start, int(run), int(waited))
@@ -71,7 +73,7 @@ def tasks_of(proc: Path, pid: int) -> list[int]:
 def in_kvm_run(folder: Path) -> bool:
     """Say whether a vCPU's thread is in KVM_RUN: in the guest, halted, or about to."""
     try:
-        words = (folder / "syscall").read_text().split()
+        words = read_proc(folder / "syscall").split()
     except (FileNotFoundError, ProcessLookupError):
         return False
     return words[:1] == ["running"] or KVM_RUN in words[2:3]

@@ -12,6 +12,7 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from observer.inventory.procfs import read_proc
 from observer.inventory.task import look_at_task
 from observer.model import BackEnd, Vm
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "eventfd_count",
-    "eventfd_ids",
+    "eventfds",
     "find_back_ends",
     "name_of",
+    "parse_eventfd",
     "program_of",
     "qmp_of",
     "read_vm",
@@ -64,7 +66,7 @@ def program_of(proc: Path, pid: int) -> str:
     """
     folder = proc / str(pid)
     try:
-        comm = (folder / "comm").read_text().strip()
+        comm = read_proc(folder / "comm").strip()
     except (FileNotFoundError, ProcessLookupError):
         return "?"
     try:
@@ -74,22 +76,23 @@ def program_of(proc: Path, pid: int) -> str:
     return program if program.startswith(comm) else comm
 
 
-def _fdinfos(proc: Path, pid: int) -> Iterator[str]:
-    """Contents of each fdinfo by number; what closes meanwhile is passed over."""
+def _fdinfos(proc: Path, pid: int) -> Iterator[tuple[int, str]]:
+    """Each descriptor and its fdinfo; what closes meanwhile is passed over."""
     try:
         infos = sorted((proc / str(pid) / "fdinfo").iterdir(), key=_number)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return
     for info in infos:
         try:
-            yield info.read_text()
+            yield int(info.name), read_proc(info)
         except (FileNotFoundError, ProcessLookupError):
             continue
 
 
 def taps_of(proc: Path, pid: int) -> tuple[str, ...]:
     """Names of the tap interfaces that a process holds, each once."""
-    found = (re.search(r"^iff:\s*(\S+)", t, re.MULTILINE) for t in _fdinfos(proc, pid))
+    infos = (text for _fd, text in _fdinfos(proc, pid))
+    found = (re.search(r"^iff:\s*(\S+)", text, re.MULTILINE) for text in infos)
     return tuple(dict.fromkeys(m[1] for m in found if m))
 
 
@@ -109,20 +112,27 @@ def vhost_fds(proc: Path, pid: int) -> list[int]:
     return found
 
 
-def eventfd_ids(proc: Path, pid: int) -> dict[int, int]:
-    """Eventfds of a process: id -> count not yet read (`eventfd_show_fdinfo`)."""
-    found = {}
-    for text in _fdinfos(proc, pid):
-        count = re.search(r"^eventfd-count:\s*([0-9a-f]+)", text, re.MULTILINE)
-        which = re.search(r"^eventfd-id:\s*(\d+)", text, re.MULTILINE)
-        if count and which:
-            found[int(which[1])] = int(count[1], 16)
-    return found
+def parse_eventfd(text: str) -> tuple[int, int] | None:
+    """Id and count not yet read, of `eventfd_show_fdinfo`; None for other files."""
+    count = re.search(r"^eventfd-count:\s*([0-9a-f]+)", text, re.MULTILINE)
+    which = re.search(r"^eventfd-id:\s*(\d+)", text, re.MULTILINE)
+    return (int(which[1]), int(count[1], 16)) if count and which else None
 
 
-def eventfd_count(proc: Path, pid: int, eventfd_id: int) -> int | None:
-    """Count of one eventfd; None if the process holds it no more."""
-    return eventfd_ids(proc, pid).get(eventfd_id)
+def eventfds(proc: Path, pid: int) -> dict[int, int]:
+    """Eventfds of a process: id -> descriptor."""
+    parsed = ((fd, parse_eventfd(text)) for fd, text in _fdinfos(proc, pid))
+    return {eventfd[0]: fd for fd, eventfd in parsed if eventfd}
+
+
+def eventfd_count(proc: Path, pid: int, fd: int, eventfd_id: int) -> int | None:
+    """Count of an eventfd; None if that descriptor is another one by now."""
+    try:
+        text = read_proc(proc / str(pid) / "fdinfo" / str(fd))
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    eventfd = parse_eventfd(text)
+    return eventfd[1] if eventfd and eventfd[0] == eventfd_id else None
 
 
 def _has_eventfd(proc: Path, pid: int) -> bool:
@@ -143,7 +153,7 @@ def find_back_ends(proc: Path, pids: Iterable[int]) -> dict[int, tuple[BackEnd, 
     """For each VMM the other processes that share an eventfd with it; one scan."""
     owners: dict[int, int] = {}
     for pid in pids:
-        owners.update(dict.fromkeys(eventfd_ids(proc, pid), pid))
+        owners.update(dict.fromkeys(eventfds(proc, pid), pid))
     found: dict[int, dict[int, BackEnd]] = {pid: {} for pid in pids}
     for entry in proc.iterdir():
         if not entry.name.isdigit() or int(entry.name) in found:
@@ -151,7 +161,7 @@ def find_back_ends(proc: Path, pids: Iterable[int]) -> dict[int, tuple[BackEnd, 
         pid = int(entry.name)
         if not _has_eventfd(proc, pid):
             continue
-        for which in eventfd_ids(proc, pid):
+        for which in eventfds(proc, pid):
             if which in owners:
                 found[owners[which]][pid] = BackEnd(pid, program_of(proc, pid))
     return {pid: tuple(sorted(b.values(), key=_pid)) for pid, b in found.items()}
@@ -170,7 +180,7 @@ def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
     folder = proc / str(pid)
     start = look_at_task(folder).start_ticks
     try:
-        argv = (folder / "cmdline").read_text(errors="replace").split("\0")
+        argv = read_proc(folder / "cmdline").split("\0")
     except (FileNotFoundError, ProcessLookupError):
         return None
     name = name_of(argv, program_of(proc, pid), pid)

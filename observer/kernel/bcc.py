@@ -47,6 +47,7 @@ SOURCES = (
 MODULES = ("kvm", "kvm_amd", "kvm_intel", "vhost")
 TRACEPOINTS = {
     b"sched_process_exit": b"on_process_exit",
+    b"signal_deliver": b"on_signal",
     b"kvm_exit": b"on_kvm_exit",
     b"kvm_vcpu_wakeup": b"on_vcpu_wakeup",
 }

@@ -6,7 +6,7 @@ from observer.clock import MS
 from observer.confirm.backend import BackEndLook, judge_back_end
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-OWING = BackEndLook(owes=True, taken=5, state="S", runtime_ns=0, waited_ns=0)
+OWING = BackEndLook(taken=5, state="S", runtime_ns=0, waited_ns=0)
 
 
 def judged(
@@ -16,8 +16,10 @@ def judged(
     age_ns: int = 10 * MS,
     *,
     uncalled: bool = False,
+    owes: bool = True,
 ) -> Look:
     return judge_back_end(
+        owes=owes,
         first=first,
         now=now,
         limit_ns=20 * MS,
@@ -48,12 +50,15 @@ def test_one_look_is_never_enough() -> None:
     assert isinstance(judged(age_ns=0), LookAgain)
 
 
-@pytest.mark.parametrize(
-    "now", [changed(owes=False), changed(taken=6), changed(state="Z")]
-)
+@pytest.mark.parametrize("now", [changed(taken=6), changed(state="Z")])
 def test_service_or_death_refutes(now: BackEndLook) -> None:
-    """It paid, it moved on, or its exit is a matter of its own."""
+    """It moved on, or its exit is a matter of its own."""
     assert isinstance(judged(now=now), Refuted)
+
+
+def test_a_debt_that_was_paid_refutes() -> None:
+    """Nothing is offered any more that it has not taken."""
+    assert isinstance(judged(owes=False), Refuted)
 
 
 def test_a_stopped_back_end_hangs_at_once() -> None:

@@ -4,7 +4,7 @@ import signal
 import pytest
 
 from observer.clock import MS
-from observer.confirm.process import describe_exit, judge_exit
+from observer.confirm.process import describe_exit, judge_exit, judge_stop
 from observer.inventory.task import ABSENT, TaskLook
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
@@ -69,3 +69,37 @@ def test_a_number_used_again_is_another_process() -> None:
 def test_statuses_are_put_into_words(code: int, words: str) -> None:
     """An operator reads the signal's name or the status."""
     assert describe_exit(code) == words
+
+
+STOPPED = TaskLook("T", exiting=False, start_ticks=77, runtime_ns=0, waited_ns=0)
+
+
+def judged_stop(seen: TaskLook, age_ns: int, *, is_vmm: bool = True) -> Look:
+    return judge_stop(
+        is_vmm=is_vmm,
+        subject="web1",
+        since_ns=5,
+        age_ns=age_ns,
+        limit_ns=20 * MS,
+        seen=seen,
+    )
+
+
+@pytest.mark.parametrize(
+    ("is_vmm", "kind"),
+    [(True, VerdictKind.VMM_STOPPED), (False, VerdictKind.BACKEND_HUNG)],
+)
+def test_who_stays_stopped_hangs(*, is_vmm: bool, kind: VerdictKind) -> None:
+    """Only after the limit, however surely it is stopped before."""
+    early, late = (judged_stop(STOPPED, ms * MS, is_vmm=is_vmm) for ms in (19, 20))
+
+    assert isinstance(early, LookAgain)
+    assert isinstance(late, Confirmed)
+    assert late.kind is kind
+
+
+def test_who_goes_on_or_ended_is_not_stopped() -> None:
+    """The signal alone is not believed, nor is a stop that was ended."""
+    assert isinstance(judged_stop(ALIVE, 19 * MS), LookAgain)
+    assert isinstance(judged_stop(ALIVE, 20 * MS), Refuted)
+    assert isinstance(judged_stop(ABSENT, 20 * MS), Refuted)

@@ -2,7 +2,14 @@
 from pathlib import Path
 
 from observer.inventory.task import parse_stat
-from observer.inventory.vmm import eventfd_ids, find_back_ends, name_of, qmp_of, taps_of
+from observer.inventory.vmm import (
+    eventfd_count,
+    eventfds,
+    find_back_ends,
+    name_of,
+    qmp_of,
+    taps_of,
+)
 from observer.model import BackEnd
 
 
@@ -53,7 +60,9 @@ def test_who_shares_an_eventfd_is_a_back_end(tmp_path: Path) -> None:
     add_process(tmp_path, 10, "other", [eventfd(70)])
 
     assert find_back_ends(tmp_path, [7, 8]) == {7: (BackEnd(9, "qsd"),), 8: ()}
-    assert eventfd_ids(tmp_path, 7) == {40: 0, 41: 2}
+    first, second = eventfds(tmp_path, 7)[40], eventfds(tmp_path, 7)[41]
+    assert eventfd_count(tmp_path, 7, second, 41) == 2
+    assert eventfd_count(tmp_path, 7, first, 41) is None  # that descriptor is another
 
 
 def test_a_name_with_brackets_does_not_confuse_stat() -> None:
