@@ -112,7 +112,7 @@ static inline void settle_vhost_ring(struct ring_cell *r, u32 slot, struct look 
 	u64 task = vq_task(r->vq), delay = run_delay(r->vq);
 	u32 state = u32_at(task + AT(task_struct, __state));
 	/* amidst a batch, for which the guest does not kick: see vhost.bpf.h */
-	int draining = u16_at(vq + AT(vhost_virtqueue, used_flags)) & VRING_USED_F_NO_NOTIFY;
+	int draining = u16_at(r->vq + AT(vhost_virtqueue, used_flags)) & VRING_USED_F_NO_NOTIFY;
 	if (!(r->flags & RING_LIVE) || (!outstanding(r) && !draining)) {
 		r->since_ns = 0;
 	} else if (r->since_ns && r->last_avail != r->owed_from) {

@@ -2,11 +2,13 @@
 """Compare arms by interleaved runs: the order, and what the samples say.
 
 The unit is one run: a tool started anew and one guest beside it, whose exits come in
-batches; a run's figure is its median batch, since another process may hit any.
+batches.  What else runs on the machine only ever adds time, so an arm's figure is the
+lowest tenth of its batches, over all runs: there nobody else was.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from observer.bench.tool import Arm
 
-__all__ = ["BASE", "Row", "Sample", "interleaved", "rows_of", "saw_all"]
+__all__ = ["BASE", "Row", "Sample", "interleaved", "lowest_tenth", "rows_of", "saw_all"]
 
 BASE = "none"
 MOST_OTHER_EXITS = 1.5
@@ -37,9 +39,9 @@ class Sample(msgspec.Struct, frozen=True):
     """What the tool itself counted; None where it cannot tell."""
 
     @property
-    def ns_per_exit(self) -> float:
-        """What an exit took in the median batch."""
-        return statistics.median(self.batch_ns) * len(self.batch_ns) / self.exits
+    def batch_ns_per_exit(self) -> list[float]:
+        """What an exit took, in each batch."""
+        return [ns * len(self.batch_ns) / self.exits for ns in self.batch_ns]
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -48,11 +50,12 @@ class Row(msgspec.Struct, frozen=True):
     arm: str
     does: str
     runs: int = 0
-    median_ns_per_exit: float | None = None
+    ns_per_exit: float | None = None
+    """The lowest tenth of the batches, and what is compared."""
+
     ratio: float | None = None
     added_ns_per_exit: float | None = None
-    lowest_ns_per_exit: float | None = None
-    highest_ns_per_exit: float | None = None
+    median_ns_per_exit: float | None = None
     counted_all: bool | None = None
     left_out: str | None = None
 
@@ -72,29 +75,34 @@ def saw_all(sample: Sample) -> bool | None:
 
 
 def _ns_per_exit(samples: Sequence[Sample], arm: str) -> list[float]:
-    return [s.ns_per_exit for s in samples if s.arm == arm]
+    return [ns for s in samples if s.arm == arm for ns in s.batch_ns_per_exit]
+
+
+def lowest_tenth(values: Sequence[float]) -> float:
+    """Give the value that a tenth of them, at least one, does not exceed."""
+    return sorted(values)[max(0, math.ceil(len(values) / 10) - 1)]
 
 
 def _row(arm: Arm, samples: Sequence[Sample], base: float) -> Row:
     costs = _ns_per_exit(samples, arm.name)
     if arm.left_out or not costs:
         return Row(arm.name, arm.does, left_out=arm.left_out or "it never ran")
-    median = statistics.median(costs)
+    cost = lowest_tenth(costs)
+    runs = sum(s.arm == arm.name for s in samples)
     saw = [saw_all(s) for s in samples if s.arm == arm.name]
     return Row(
         arm.name,
         arm.does,
-        len(costs),
-        round(median, 1),
-        round(median / base, 3),
-        round(median - base, 1),
-        round(min(costs), 1),
-        round(max(costs), 1),
+        runs,
+        round(cost, 1),
+        round(cost / base, 3),
+        round(cost - base, 1),
+        round(statistics.median(costs), 1),
         None if None in saw else all(saw),
     )
 
 
 def rows_of(arms: Sequence[Arm], samples: Sequence[Sample]) -> list[Row]:
     """Give one row per arm, compared with the one without a tool."""
-    base = statistics.median(_ns_per_exit(samples, BASE))
+    base = lowest_tenth(_ns_per_exit(samples, BASE))
     return [_row(arm, samples, base) for arm in arms]
