@@ -58,6 +58,12 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } suspicions SEC(".maps");
 
+/* Another CPU may have written `since` after `now` was read here. */
+static __always_inline u64 age_of(u64 since, u64 now)
+{
+	return now > since ? now - since : 0;
+}
+
 static __always_inline void drop(u32 why)
 {
 	u64 *count = bpf_map_lookup_elem(&drops, &why);

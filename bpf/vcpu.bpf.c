@@ -51,7 +51,7 @@ static void suspect_vm(u32 slot, struct vm_cell *vm, u32 kind, u64 since, u64 no
 static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 {
 	u64 sign = vm->sign_ns, asked = vm->asked_ns, call = vm->call_ns;
-	u64 age = now > sign ? now - sign : 0;
+	u64 age = age_of(sign, now);
 
 	vm->fast = 0;
 	if (vm->hushed)
@@ -63,9 +63,9 @@ static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 		return validity_ns;
 	}
 	if (call > sign && call > vm->suspected_ns) {
-		if (now - call < called_ns) {
+		if (age_of(call, now) < called_ns) {
 			vm->fast = 1;
-			return called_ns - (now - call) + MS;
+			return called_ns - age_of(call, now) + MS;
 		}
 		suspect_vm(slot, vm, SUSPECT_CALLED, call, now);
 		return answer_ns + 2 * MS;
@@ -116,7 +116,7 @@ static u64 runtime_owed(struct vcpu_cell *c, u64 now, bool *asleep)
 	/* Never taken off the CPU since: the wall clock is exact where a host without ticks keeps
 	 * no runtime. */
 	if (on_cpu && BPF_CORE_READ(task, sched_info.pcount) == c->own_pcount)
-		return now - c->own_ns;
+		return age_of(c->own_ns, now);
 	return runtime > c->own_runtime_ns ? runtime - c->own_runtime_ns : 0;
 }
 

@@ -54,8 +54,9 @@ static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 
 		if (clock > queued)
 			d->waited_ns += clock - queued;
 	}
-	if (d->waited_ns > now - r->since_ns)
-		d->waited_ns = now - r->since_ns;
+	u64 age = age_of(r->since_ns, now);
+	if (d->waited_ns > age)
+		d->waited_ns = age;
 	d->blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
 }
 

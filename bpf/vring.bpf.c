@@ -63,7 +63,7 @@ static u64 judge_vhost_ring(u32 slot, struct ring_cell *r, u64 now)
 		return backend_limit_ns;
 	}
 	look_at_debtor(r, vq, now, &d);
-	u64 fair = now - r->since_ns - d.waited_ns;
+	u64 fair = age_of(r->since_ns + d.waited_ns, now);
 	if (fair >= backend_limit_ns) {
 		suspect_ring(slot, r, d.blocked ? SUSPECT_BLOCKED : SUSPECT_BACKEND, fair, now);
 		return 10 * backend_limit_ns;
@@ -82,7 +82,7 @@ static u64 judge_user_ring(u32 slot, struct ring_cell *r, u64 now)
 {
 	struct eventfd_ctx *ctx = (void *)r->kick_ctx;
 
-	u64 age = now - r->since_ns;
+	u64 age = age_of(r->since_ns, now);
 	bool taken = !BPF_CORE_READ(ctx, count);
 	struct process *p = bpf_map_lookup_elem(&processes, &r->worker_tid);
 
