@@ -53,8 +53,10 @@ print(json.dumps({
 @contextmanager
 def _running(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """`observer testbed run` and its end, whatever the test does."""
+    # A shell's background job has SIGINT ignored, and so would we have it.
+    heeded = ["env", "--default-signal=INT"]
     process = subprocess.Popen(
-        [*OBSERVER, "testbed", "run", *argv],
+        [*heeded, *OBSERVER, "testbed", "run", *argv],
         cwd=checkout(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
