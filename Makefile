@@ -61,7 +61,11 @@ observer/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 -include $(wildcard build/bpf/*.d)
 
 .PHONY: ready
-ready: build/stamps/venv bpf guests
+ready: build/stamps/venv bpf guests unikernels
+
+.PHONY: unikernels
+unikernels: build/stamps/packages ## Build the service VMs
+	$(step) "unikernels" $(MAKE) -C unikernels
 
 .PHONY: guests
 guests: build/stamps/guests ## Build the guests of demo and tests

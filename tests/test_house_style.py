@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("bpf", "observer", "tests", "tools")
-ENDINGS = {".py", ".c", ".h", ".sh"}
+FOLDERS = ("bpf", "observer", "tests", "tools", "unikernels")
+ENDINGS = {".py", ".c", ".h", ".S", ".sh"}
 CEILING_LINES = 400
 FORBIDDEN = {"utils", "helpers", "common", "manager", "misc"}
 

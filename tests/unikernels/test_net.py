@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The net service: frames that go in at one port come out at the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from service_vm import ServiceVm, service_vm
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+UPLINK, GUESTS = 0, 1
+A, B = bytes.fromhex("020000000a01"), bytes.fromhex("020000000b02")
+C, D = bytes.fromhex("020000000c03"), bytes.fromhex("020000000d04")
+EVERYBODY = b"\xff" * 6
+NOBODY = bytes.fromhex("020000000f0f")  # has never sent a frame
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceVm]:
+    """A net service that obeys faults."""
+    with service_vm("net", tmp_path_factory.mktemp("net"), 2, "faults=on") as vm:
+        yield vm
+
+
+def frame(to: bytes, source: bytes, number: int, size: int = 64) -> bytes:
+    payload = number.to_bytes(4, "big")
+    return (to + source + b"\x88\xb6" + payload).ljust(size, bytes([number % 251]))
+
+
+@pytest.mark.parametrize("size", [60, 64, 1514, 1535])
+def test_a_frame_comes_out_as_it_went_in(net: ServiceVm, size: int) -> None:
+    """Every byte of it, both ways."""
+    up, down = frame(A, B, 1, size), frame(B, A, 2, size)
+    net.wires[GUESTS].send(up)
+    net.wires[UPLINK].send(down)
+
+    assert net.wires[UPLINK].receive() == up
+    assert net.wires[GUESTS].receive() == down
+
+
+def test_many_frames_keep_their_order(net: ServiceVm) -> None:
+    """More than the rings have room for."""
+    sent = [frame(NOBODY, C, n) for n in range(1000)]
+    net.wires[GUESTS].send(*sent)
+
+    assert net.wires[UPLINK].take(len(sent)) == sent
+
+
+def test_a_frame_for_where_it_came_from_stays_there(net: ServiceVm) -> None:
+    """Both stations are known behind one port: the other need not hear it."""
+    net.wires[GUESTS].send(frame(EVERYBODY, C, 1), frame(EVERYBODY, D, 2))
+    assert net.wires[UPLINK].receive() is not None
+    assert net.wires[UPLINK].receive() is not None
+    before = net.control.stats("net")["filtered"]
+    last = frame(EVERYBODY, D, 4)
+    net.wires[GUESTS].send(frame(C, D, 3), last)
+
+    assert net.wires[UPLINK].receive() == last
+    assert net.control.stats("net")["filtered"] == before + 1
+
+
+@pytest.mark.parametrize(
+    ("part", "to", "from_"), [("nic", UPLINK, GUESTS), ("netback", GUESTS, UPLINK)]
+)
+def test_a_part_that_hangs_loses_nothing(
+    net: ServiceVm, part: str, to: int, from_: int
+) -> None:
+    """What it should send waits; after its reset all comes, in order and once."""
+    assert net.control.order(f"fault {part}-hang") == f"ok fault {part}-hang"
+    sent = [frame(NOBODY, C, n) for n in range(600)]
+    net.wires[from_].send(*sent)
+    assert net.wires[to].receive(0.3) is None
+    assert net.control.order(f"reset {part}") == f"ok reset {part}"
+
+    assert net.wires[to].take(len(sent)) == sent
+    assert net.wires[to].receive(0.1) is None
+
+
+def test_a_part_that_hangs_owes_work_in_its_beats(net: ServiceVm) -> None:
+    """Its shared index runs ahead of its private one, and the other's does not."""
+    net.control.order("fault nic-hang")
+    net.wires[GUESTS].send(*(frame(NOBODY, C, n) for n in range(5)))
+    owing = net.control.hear(lambda said: said.startswith("beat "))
+    _, _, done, given = (int(word, 16) for word in owing.split()[1:])
+    net.control.order("reset nic")
+    for _ in range(5):
+        net.wires[UPLINK].receive()
+
+    assert (given - done) & 0xFFFFFFFF
+    assert given >> 32 == done >> 32
+
+
+def test_a_reset_with_frames_under_way_loses_none(net: ServiceVm) -> None:
+    """A healthy part may be reset at any time; QEMU keeps what it has not yet sent."""
+    sent = [frame(NOBODY, C, n) for n in range(400)]
+    net.wires[GUESTS].send(*sent[:200])
+    net.control.say("reset nic")
+    net.wires[GUESTS].send(*sent[200:])
+    net.control.say("reset nic")
+
+    assert net.wires[UPLINK].take(len(sent)) == sent
+
+
+def test_an_unknown_order_is_refused(net: ServiceVm) -> None:
+    """And the service lives on."""
+    assert net.control.order("make coffee") == "refused make coffee"
+    net.control.say("x" * 500)
+    assert net.control.stats("control")["refused"] > 0
+
+
+def test_no_fault_without_leave(tmp_path: Path) -> None:
+    """An image in production cannot be broken by its control port."""
+    with service_vm("net", tmp_path, 2) as vm:
+        for fault in ("nic-hang", "netback-hang", "service-hang", "service-crash"):
+            assert vm.control.order(f"fault {fault}") == f"refused fault {fault}"
+
+
+def test_a_crash_says_where_and_ends_the_vm(tmp_path: Path) -> None:
+    """The triple fault ends QEMU, so that nobody has to miss it first."""
+    with service_vm("net", tmp_path, 2, "faults=on") as vm:
+        vm.control.say("fault service-crash")
+        assert vm.process.wait(30) == 0
+
+        assert "PANIC lib/service.c:" in vm.console()

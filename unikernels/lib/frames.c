@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "frames.h"
+
+void pool_init(struct pool *pool, void *bytes, size_t room)
+{
+	size_t count = room / BUFFER_BYTES;
+
+	pool->bytes = bytes;
+	pool->nr_buffers = (u16)(count < MAX_BUFFERS ? count : MAX_BUFFERS);
+	pool->nr_free = pool->nr_buffers;
+	pool->first_free = pool->nr_buffers ? 0 : NO_BUFFER;
+	for (u16 k = 0; k < pool->nr_buffers; k++)
+		pool->buffers[k].next = k + 1 < pool->nr_buffers ? (u16)(k + 1) : NO_BUFFER;
+}
+
+u16 pool_take(struct pool *pool)
+{
+	u16 buffer = pool->first_free;
+
+	if (buffer == NO_BUFFER)
+		return NO_BUFFER;
+	pool->first_free = pool->buffers[buffer].next;
+	pool->nr_free--;
+	pool->buffers[buffer] = (struct buffer){ .next = NO_BUFFER };
+	return buffer;
+}
+
+void pool_give(struct pool *pool, u16 first)
+{
+	while (first != NO_BUFFER) {
+		u16 next = pool->buffers[first].next;
+		pool->buffers[first].next = pool->first_free;
+		pool->first_free = first;
+		pool->nr_free++;
+		first = next;
+	}
+}
+
+bool queue_put(struct frame_queue *queue, u16 frame)
+{
+	if (queue_length(queue) >= QUEUE_FRAMES)
+		return false;
+	queue->frames[queue->tail++ % ARRAY_SIZE(queue->frames)] = frame;
+	return true;
+}
+
+void queue_put_back(struct frame_queue *queue, u16 frame)
+{
+	queue->frames[--queue->head % ARRAY_SIZE(queue->frames)] = frame;
+}
+
+u16 queue_first(const struct frame_queue *queue)
+{
+	if (!queue_length(queue))
+		return NO_BUFFER;
+	return queue->frames[queue->head % ARRAY_SIZE(queue->frames)];
+}
+
+void queue_drop_first(struct frame_queue *queue)
+{
+	queue->head++;
+}

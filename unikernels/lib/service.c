@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "service.h"
+
+#include "clock.h"
+#include "cmdline.h"
+#include "cpu.h"
+#include "interrupts.h"
+#include "panic.h"
+#include "print.h"
+
+static _Noreturn void spin(void)
+{
+	for (;;)
+		__asm__ volatile("" ::: "memory");
+}
+
+static bool obey_fault(struct service *service, const char *line)
+{
+	if (is_word(line, "fault service-hang"))
+		spin(); /* with interrupts off, as always in the loop */
+	if (is_word(line, "fault service-crash"))
+		panic("as ordered");
+	return service->break_(line);
+}
+
+static void obey(struct service *service, const char *line, bool faults)
+{
+	struct control *control = &service->control;
+
+	if (is_word(line, "stats")) {
+		service->say_stats();
+		control_say(control, "stats control refused=%lu unsaid=%lu lies=%lu",
+			    control->lines.refused, control->unsaid,
+			    control->in.lies + control->out.lies);
+	} else if (is_word(line, "beat")) {
+		beat(&service->heart, control, now_ns());
+	} else if (!service->obey(line) && !(faults && obey_fault(service, line))) {
+		control_say(control, "refused %s", line);
+		return;
+	}
+	control_say(control, "ok %s", line);
+}
+
+static void start(struct service *service, const struct boot *boot)
+{
+	find_devices(&service->devices, boot->words);
+	control_start(&service->control, device_of(&service->devices, VIRTIO_ID_CONSOLE, 0));
+	start_heart(&service->heart, service->number, service->nr_parts, boot->words, now_ns());
+	service->start(boot->words);
+	start_timer(service->heart.period_ns);
+	beat(&service->heart, &service->control, now_ns());
+	print("%s up", service->name);
+	control_say(&service->control, "up %s %u", service->name, ABI_VERSION);
+}
+
+static bool hear(struct service *service, bool faults)
+{
+	const char *line;
+	bool any = false;
+
+	while ((line = control_hear(&service->control))) {
+		obey(service, line, faults);
+		any = true;
+	}
+	return any;
+}
+
+static void keep_beating(struct service *service)
+{
+	u64 now = now_ns();
+
+	service->keep_books();
+	if (beat_is_due(&service->heart, now))
+		beat(&service->heart, &service->control, now);
+}
+
+_Noreturn void run_service(struct service *service, const struct boot *boot)
+{
+	bool faults = is_on(boot->words, "faults");
+
+	start(service, boot);
+	for (;;) {
+		bool any = service->work();
+		any |= hear(service, faults);
+		keep_beating(service);
+		if (any)
+			continue;
+		any = control_ask_wake(&service->control);
+		any |= service->ask_wake();
+		if (any)
+			continue;
+		acknowledge_devices(&service->devices);
+		sleep_until_interrupt();
+		note_sign(&service->heart, now_ns());
+	}
+}

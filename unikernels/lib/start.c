@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* start.c: the one list of what starts, in order. */
+#include "clock.h"
+#include "cpu.h"
+#include "guest.h"
+#include "interrupts.h"
+#include "panic.h"
+
+#define START_MAGIC 0x336ec578 /* xen/include/public/arch-x86/hvm/start_info.h */
+#define MAPPED_END  (64ull << 20)
+#define LARGE_PAGE  (2ull << 20)
+#define RAM	    1
+
+struct start_info {
+	u32 magic, version, flags, nr_modules;
+	u64 modules, words, rsdp, memory_map;
+	u32 nr_memory_map, reserved;
+};
+
+struct memory_range {
+	u64 start, bytes;
+	u32 kind, reserved;
+};
+
+extern u8 __image_end[];
+extern u64 __stack_chk_guard;
+
+void start_guest(const struct start_info *info);
+
+/* The end of the RAM that the image lies in. */
+static u64 end_of_ram(const struct start_info *info)
+{
+	const struct memory_range *range = (const void *)info->memory_map;
+
+	for (u32 k = 0; k < info->nr_memory_map; k++, range++)
+		if (range->kind == RAM && range->start <= (u64)__image_end &&
+		    range->start + range->bytes > (u64)__image_end)
+			return range->start + range->bytes;
+	panic("the memory map does not have the RAM that we run in");
+}
+
+__attribute__((no_stack_protector)) void start_guest(const struct start_info *info)
+{
+	__stack_chk_guard ^= read_tsc() << 8; /* its low byte stays, so that strings end there */
+	require(info->magic == START_MAGIC);
+	start_interrupts();
+	start_clock();
+
+	u64 end = end_of_ram(info);
+	struct boot boot = {
+		.words = (const char *)info->words,
+		.free_start = LARGE_PAGE,
+		.free_end = end < MAPPED_END ? end : MAPPED_END,
+	};
+	guest_main(&boot);
+	panic("guest_main returned");
+}

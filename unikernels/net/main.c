@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* net: joins the guests' port (NetBack) and the uplink's (the NIC driver).
+ *
+ * Frames go from one to the other in the buffers that they came in.  While one part is down or
+ * being reset the other goes on, and what it has for the first waits. */
+#include "clock.h"
+#include "cmdline.h"
+#include "frames.h"
+#include "mac_table.h"
+#include "net_port.h"
+#include "panic.h"
+#include "service.h"
+
+#define NR_PORTS 2
+
+static struct pool pool;
+static struct mac_table macs;
+static struct vring_memory receive_memory[NR_PORTS], send_memory[NR_PORTS];
+static struct net_port ports[NR_PORTS];
+static struct service service;
+static const char *const names[NR_PORTS] = {
+	[ABI_NET_NIC] = "nic",
+	[ABI_NET_NETBACK] = "netback",
+};
+static u64 filtered; /* frames for a station behind the port that they came from */
+
+static void forward(struct net_port *from, u16 frame)
+{
+	u8 here = (u8)(from - ports);
+	const u8 *ethernet = buffer_bytes(&pool, frame) + VIRTIO_NET_HEADER_BYTES;
+
+	mac_learn(&macs, ethernet + MAC_BYTES, here);
+	if (mac_find(&macs, ethernet) == here) {
+		filtered++;
+		pool_give(&pool, frame);
+		return;
+	}
+	port_send(&ports[!here], frame);
+}
+
+static bool work(void)
+{
+	bool any = false;
+
+	for (u32 k = 0; k < NR_PORTS; k++) {
+		u16 frame;
+		for (u32 n = 0; n < RECEIVE_BATCH; n++) {
+			frame = port_receive(&ports[k]);
+			if (frame == NO_BUFFER)
+				break;
+			forward(&ports[k], frame);
+			any = true;
+		}
+	}
+	for (u32 k = 0; k < NR_PORTS; k++)
+		any |= port_work(&ports[k]);
+	return any;
+}
+
+/* -- orders ---------------------------------------------------------------------------------- */
+
+static void say_stats(void)
+{
+	for (u32 k = 0; k < NR_PORTS; k++) {
+		const struct net_port *p = &ports[k];
+		control_say(&service.control,
+			    "stats %s received=%lu sent=%lu waiting=%u full=%lu malformed=%lu "
+			    "lies=%lu resets=%lu",
+			    p->name, p->received, p->sent, queue_length(&p->waiting),
+			    p->dropped_full, p->dropped_malformed, p->receive.lies + p->send.lies,
+			    p->resets);
+	}
+	control_say(&service.control, "stats net filtered=%lu free=%u", filtered, pool.nr_free);
+}
+
+static void reset(struct net_port *port)
+{
+	u64 began = now_ns();
+
+	if (!port_reset(port, forward))
+		panic("%s does not start again", port->name);
+	control_say(&service.control, "reset %s ns=%lu", port->name, now_ns() - began);
+}
+
+static bool obey(const char *line)
+{
+	if (is_word(line, "reset nic"))
+		reset(&ports[ABI_NET_NIC]);
+	else if (is_word(line, "reset netback"))
+		reset(&ports[ABI_NET_NETBACK]);
+	else
+		return false;
+	return true;
+}
+
+static bool break_part(const char *line)
+{
+	if (is_word(line, "fault nic-hang"))
+		ports[ABI_NET_NIC].hangs = true;
+	else if (is_word(line, "fault netback-hang"))
+		ports[ABI_NET_NETBACK].hangs = true;
+	else
+		return false;
+	return true;
+}
+
+/* -- life ------------------------------------------------------------------------------------ */
+
+static void start(const char *words)
+{
+	(void)words;
+	for (u32 k = 0; k < NR_PORTS; k++) {
+		struct net_port *p = &ports[k];
+		p->name = names[k];
+		p->device = device_of(&service.devices, VIRTIO_ID_NET, k);
+		if (!p->device)
+			panic("there is no device for %s", p->name);
+		p->pool = &pool;
+		p->part = &service.heart.parts[k];
+		p->receive_memory = &receive_memory[k];
+		p->send_memory = &send_memory[k];
+		if (!port_start(p))
+			panic("the device of %s does not offer what it needs", p->name);
+	}
+}
+
+static void keep_books(void)
+{
+	for (u32 k = 0; k < NR_PORTS; k++)
+		port_keep_books(&ports[k]);
+}
+
+static bool ask_wake(void)
+{
+	bool any = false;
+
+	for (u32 k = 0; k < NR_PORTS; k++)
+		any |= port_ask_wake(&ports[k]);
+	return any;
+}
+
+static struct service service = {
+	.name = "net",
+	.number = ABI_SERVICE_NET,
+	.nr_parts = NR_PORTS,
+	.start = start,
+	.work = work,
+	.ask_wake = ask_wake,
+	.keep_books = keep_books,
+	.say_stats = say_stats,
+	.obey = obey,
+	.break_ = break_part,
+};
+
+void guest_main(const struct boot *boot)
+{
+	pool_init(&pool, (void *)boot->free_start, boot->free_end - boot->free_start);
+	run_service(&service, boot);
+}
