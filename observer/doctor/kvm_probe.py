@@ -18,17 +18,20 @@ import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from observer.kernel.kvm_uapi import (
+    KVM_API_VERSION,
+    KVM_CREATE_IRQCHIP,
+    KVM_CREATE_VCPU,
+    KVM_CREATE_VM,
+    KVM_GET_API_VERSION,
+)
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["run_one_instruction"]
 
-KVM_API_VERSION = 12
-KVM_GET_API_VERSION = 0xAE00
-KVM_CREATE_VM = 0xAE01
 KVM_GET_VCPU_MMAP_SIZE = 0xAE04
-KVM_CREATE_VCPU = 0xAE41
-KVM_CREATE_IRQCHIP = 0xAE60
 KVM_SET_USER_MEMORY_REGION = 0x4020AE46
 KVM_RUN = 0xAE80
 KVM_SET_REGS = 0x4090AE82

@@ -15,6 +15,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from observer.testbed.held_vm import hold_vm
 from observer.testbed.protocol import (
     CONTROL,
     PORTS,
@@ -216,8 +217,11 @@ def _serve() -> None:
     if wrong := _load(job.modules):
         agent.send(Failed(wrong))
     else:
+        held = hold_vm()
         ports = (os.open(devices[STDOUT], flags), os.open(devices[STDERR], flags))
         agent.send(agent.run(job, ports))
+        for fd in held:
+            os.close(fd)
     time.sleep(HOST_GONE_GRACE_S)
 
 
