@@ -24,7 +24,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
-demo: ready ## Watch live VMs, break them in nine ways, see what was noticed (12 min)
+demo: ready ## Watch live VMs, break them in nine ways, see what was noticed (5 min)
 	@$(venv)/observer demo
 
 .PHONY: test
@@ -74,8 +74,8 @@ build/stamps/guests: $(guest_sources) build/stamps/kernels
 	$(step) "guests" $(venv)/observer guest build
 	@touch $@
 
-build/stamps/kernels: observer/testbed/kernel.py build/stamps/venv
-	$(step) "kernels of the nested host" $(venv)/observer testbed fetch
+build/stamps/kernels: observer/testbed/kernel.py observer/testbed/emulator.py build/stamps/venv
+	$(step) "nested host" $(venv)/observer testbed fetch
 	@touch $@
 
 build/stamps/packages: tools/debian-packages tools/install-packages
@@ -85,6 +85,10 @@ build/stamps/packages: tools/debian-packages tools/install-packages
 build/stamps/venv: pyproject.toml tools/make-venv build/stamps/packages
 	$(step) "Python environment" tools/make-venv $(PYTHON)
 	@mkdir -p $(@D) && touch $@
+
+.PHONY: fuzz
+fuzz: build/stamps/packages ## Feed the service VMs' parsers and rings with nonsense (10 min)
+	@$(MAKE) -C unikernels fuzz
 
 .PHONY: clean
 clean: ## Remove all that was built

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from observer.testbed.emulator import emulator
 from observer.testbed.kernel import KERNELS, fetch
 from observer.testbed.nested import Command, Spec, checkout, run_nested
 from observer.testbed.session import Limits
@@ -82,7 +83,8 @@ def run(
 @testbed.command("fetch")
 @click.option("--kernel", type=_KERNEL, multiple=True, default=list(KERNELS))
 def fetch_kernels(kernel: tuple[str, ...]) -> None:
-    """Download and unpack the kernels; does nothing where they are there."""
+    """Download and unpack kernels and emulator; does nothing where they are there."""
+    click.echo(emulator(checkout() / "build/testbed", _say))
     for name in kernel:
         found = fetch(name, checkout() / "build/testbed", _say)
         click.echo(f"{name} {found.release} {found.root}")

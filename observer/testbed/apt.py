@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Apt",
     "Target",
+    "backports",
+    "backports_for",
     "parse_depends",
     "parse_targets",
     "sources_for",
@@ -130,6 +132,33 @@ def _private(folder: Path, sources: str | None) -> Apt:
     return Apt(tuple(options))
 
 
+def backports_for(targets: Iterable[Target], keys: str | None) -> str:
+    """The text of a sources.list: the backports of these releases, same mirrors."""
+    signed = f" signed-by={keys}" if keys else ""
+    lines = [
+        f"deb [arch=amd64{signed}] {target.uri} {target.suite}-backports main\n"
+        for target in targets
+        if (known := _SUITE.match(target.suite)) and not known["pocket"]
+    ]
+    return "".join(dict.fromkeys(lines))
+
+
+def backports(folder: Path) -> Apt:
+    """A view of the backports of this machine's release."""
+    own = _private(folder / "own", None)
+    targets = own.targets()
+    if not targets:
+        own.update()
+        targets = own.targets()
+    view = _private(folder / "backports", backports_for(targets, _keys()))
+    view.update()
+    return view
+
+
+def _keys() -> str | None:
+    return _ARCHIVE_KEYS if os.path.exists(_ARCHIVE_KEYS) else None  # noqa: PTH110
+
+
 def states(folder: Path, codename: str) -> Iterator[Apt]:
     """Views of the archives to try in turn, the cheapest first.
 
@@ -140,7 +169,7 @@ def states(folder: Path, codename: str) -> Iterator[Apt]:
     fresh = _private(folder / "own", None)
     fresh.update()
     yield fresh
-    keys = _ARCHIVE_KEYS if os.path.exists(_ARCHIVE_KEYS) else None  # noqa: PTH110
-    other = _private(folder / codename, sources_for(fresh.targets(), codename, keys))
+    text = sources_for(fresh.targets(), codename, _keys())
+    other = _private(folder / codename, text)
     other.update()
     yield other

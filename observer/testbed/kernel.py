@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,20 +211,11 @@ def _build(
 
 def _extract(debs: Path, root: Path, releases: Sequence[str]) -> None:
     for deb in sorted(debs.iterdir()):
-        _call("dpkg-deb", "-x", str(deb), str(root))
+        programs.call("dpkg-deb", "-x", str(deb), str(root))
     headers.gather_modules(root)
     headers.unpack_modules(root)
     headers.make_relocatable(root)
     for release in releases:
-        _call("depmod", "-b", str(root), release)
+        programs.call("depmod", "-b", str(root), release)
         if elf := vmlinux.unpack((root / "boot" / f"vmlinuz-{release}").read_bytes()):
             (root / "boot" / f"vmlinux-{release}").write_bytes(elf)
-
-
-def _call(*argv: str) -> None:
-    program = programs.find(argv[0]) or argv[0]
-    done = subprocess.run(
-        [program, *argv[1:]], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise ProgramError(f"{argv[0]} failed: {done.stderr.strip()}")

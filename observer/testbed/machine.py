@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from observer.testbed.emulator import INSTALLED
 from observer.testbed.protocol import PORTS
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Machine:
     cpus: int
     memory: str
     kvm: bool
+    program: str = INSTALLED
 
     def _command_line(self) -> str:
         # Nobody attacks an emulated CPU by its speculation: a fifth off the boot.
@@ -66,7 +68,7 @@ class Machine:
 
     def argv(self, console: Path, sockets: Mapping[str, int]) -> list[str]:
         """QEMU's command line; each port is an inherited, connected socket."""
-        argv = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"]
+        argv = [self.program, "-nodefaults", "-no-user-config", "-no-reboot"]
         argv += ["-display", "none", "-machine", "q35", *self._processor()]
         argv += ["-smp", str(self.cpus), "-m", self.memory]
         argv += ["-kernel", str(self.image), "-initrd", str(self.initramfs)]

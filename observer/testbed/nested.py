@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from observer.errors import KernelSplatError, NestedHostError, UsageError
 from observer.testbed import accelerator, initramfs, programs
+from observer.testbed.emulator import INSTALLED, emulator
 from observer.testbed.kernel import fetch
 from observer.testbed.machine import Machine
 from observer.testbed.protocol import Job
@@ -181,7 +182,10 @@ def run_nested(
     logs = _log_folder(build)
     first_root = logs / "initramfs"
     first_root.write_bytes(initramfs.build(kernel, paths))
-    machine = Machine(kernel.image, first_root, root, spec.cpus, spec.memory, kvm)
+    program = INSTALLED if kvm else emulator(build, say)
+    machine = Machine(
+        kernel.image, first_root, root, spec.cpus, spec.memory, kvm, program
+    )
     try:
         with Session(machine, logs, spec.limits) as session:
             status = _run_and_judge(session, job, command)

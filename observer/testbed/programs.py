@@ -4,14 +4,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
-from observer.errors import HostError
+from observer.errors import HostError, ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["TO_BOOT", "TO_FETCH", "find", "require"]
+__all__ = ["TO_BOOT", "TO_FETCH", "call", "find", "require"]
 
 TO_FETCH: Mapping[str, str] = {
     "apt-get": "apt",
@@ -42,3 +43,13 @@ def require(
             f"the testbed needs {', '.join(missing.values())}: run "
             f"`apt-get install {' '.join(sorted(missing))}` as root."
         )
+
+
+def call(*argv: str) -> None:
+    """Run a program to its end; ProgramError with what it said if it failed."""
+    program = find(argv[0]) or argv[0]
+    done = subprocess.run(
+        [program, *argv[1:]], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise ProgramError(f"{argv[0]} failed: {done.stderr.strip()}")

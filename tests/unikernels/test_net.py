@@ -94,17 +94,6 @@ def test_a_part_that_hangs_owes_work_in_its_beats(net: ServiceVm) -> None:
     assert given >> 32 == done >> 32
 
 
-def test_a_reset_with_frames_under_way_loses_none(net: ServiceVm) -> None:
-    """A healthy part may be reset at any time; QEMU keeps what it has not yet sent."""
-    sent = [frame(NOBODY, C, n) for n in range(400)]
-    net.wires[GUESTS].send(*sent[:200])
-    net.control.say("reset nic")
-    net.wires[GUESTS].send(*sent[200:])
-    net.control.say("reset nic")
-
-    assert net.wires[UPLINK].take(len(sent)) == sent
-
-
 def test_an_unknown_order_is_refused(net: ServiceVm) -> None:
     """And the service lives on."""
     assert net.control.order("make coffee") == "refused make coffee"

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The QEMU that emulates a nested host: the installed one where it is new enough.
+
+Before 8.1 QEMU locked a page of code only after it had translated it ("accel/tcg:
+Always lock pages before translation"), so an emulated kernel
+that patches itself on one CPU while the other runs that code was now and then left
+with what had been there before: it died, or hung in silence.  Debian 12 has 7.2; its
+backports have a newer one, which is unpacked here and installed nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from observer.errors import ProgramError
+from observer.testbed import apt, programs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["INSTALLED", "emulator", "version_of"]
+
+INSTALLED = "qemu-system-x86_64"
+OLDEST_SOUND = (8, 1)
+PACKAGES = ("qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios")
+VERSION_SECONDS = 30
+
+
+def version_of(said: str) -> tuple[int, int]:
+    """Major and minor version in what `qemu-system-x86_64 --version` says."""
+    found = re.search(r"version (\d+)\.(\d+)", said)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _version(program: str) -> tuple[int, int]:
+    try:
+        done = subprocess.run(
+            [program, "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=VERSION_SECONDS,
+        )
+    except OSError:
+        return (0, 0)
+    return version_of(done.stdout) if done.returncode == 0 else (0, 0)
+
+
+def emulator(build: Path, say: Callable[[str], None]) -> str:
+    """The program to emulate with; fetched below the folder if need be."""
+    if _version(INSTALLED) >= OLDEST_SOUND:
+        return INSTALLED
+    program = build / "emulator/usr/bin" / INSTALLED
+    if not program.exists():
+        try:
+            _fetch(build, say)
+        except ProgramError as e:
+            say(f"no newer QEMU than the installed one can be had ({e.message})")
+            return INSTALLED
+    return str(program)
+
+
+def _fetch(build: Path, say: Callable[[str], None]) -> None:
+    """Unpack it beside its place, try it, then rename it there."""
+    build.mkdir(parents=True, exist_ok=True)
+    archives = apt.backports(build / "apt")
+    with tempfile.TemporaryDirectory(prefix=".emulator-", dir=build) as scratch:
+        debs, root = Path(scratch) / "debs", Path(scratch) / "root"
+        debs.mkdir()
+        root.mkdir(mode=0o755)
+        say("downloading a newer QEMU, to emulate with")
+        archives.download(PACKAGES, debs)
+        for deb in sorted(debs.iterdir()):
+            programs.call("dpkg-deb", "-x", str(deb), str(root))
+        if _version(str(root / "usr/bin" / INSTALLED)) < OLDEST_SOUND:
+            raise ProgramError("the one in Debian's backports does not start here")
+        shutil.rmtree(build / "emulator", ignore_errors=True)
+        root.rename(build / "emulator")
