@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import os
 import signal
 import time
@@ -137,6 +138,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        gc.collect()
+        gc.freeze()  # what is here stays: no collection walks it while a verdict waits
         await self._server.start()
         self._tell()
         with suppress(PermissionError):  # a container may not have the right
