@@ -31,5 +31,9 @@ class BpfObjects(BuildHookInterface):  # type: ignore[misc]
         names = (*(source.name for source in sources), *BCC_HEADERS)
         for name in names:  # compiled where the wheel is installed
             build_data["force_include"][f"bpf/{name}"] = f"observer/bpf/{name}"
+        abi = "guest_abi.h"  # which the service VMs were built with
+        build_data["force_include"][f"unikernels/include/{abi}"] = (
+            f"observer/services/{abi}"
+        )
         build_data["infer_tag"] = False
         build_data["tag"] = "py3-none-linux_x86_64"

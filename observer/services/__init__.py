@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The service VMs of Phoenix on KVM, as the host sees them."""
