@@ -63,6 +63,7 @@ class BackEndCase:
                 since_ns=suspicion.since_ns,
                 ring=self._ring_name(slot),
                 server=server.name,
+                in_kernel=bool(ring["kind"] == RingKind.VHOST),
                 uncalled=uncalled,
             )
             if not isinstance(look, LookAgain):

@@ -17,6 +17,8 @@ __all__ = ["MAY_BE_AT_WORK", "BackEndLook", "judge_back_end"]
 LOOKS_APART_NS = 5 * MS
 BLOCKED_NS = 1000 * MS
 UNCALLED_PATIENCE_NS = 1000 * MS
+PROCESS_PATIENCE_NS = 1000 * MS
+"""A process may wait for its storage before it reads a kick; no vhost worker does."""
 PATIENCE_NS = 3000 * MS
 MAY_BE_AT_WORK = "it took the kick, and may be at work on it"
 
@@ -46,11 +48,13 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
     since_ns: int,
     ring: str,
     server: str,
+    in_kernel: bool,
     uncalled: bool,
 ) -> Look:
     """Compare two looks, `age_ns` apart, at a debt open for `late_ns`.
 
-    `owes` says whether something is still offered that was not taken.
+    `owes` says whether something is still offered that was not taken, `in_kernel`
+    whether the server is a vhost worker.
     """
     if not owes or now.taken != first.taken:
         return Refuted("it serves the ring")
@@ -91,6 +95,8 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
     fair_ns = late_ns - (now.waited_ns - first.waited_ns)
     if fair_ns < limit_ns and age_ns < PATIENCE_NS:
         return LookAgain(LOOKS_APART_NS, "it had to wait for a CPU")
+    if not in_kernel and fair_ns < PROCESS_PATIENCE_NS:
+        return LookAgain(LOOKS_APART_NS * 4, "it may wait for its storage")
     return Confirmed(
         VerdictKind.BACKEND_HUNG, server, since_ns, f"{what}, in state {now.state}"
     )

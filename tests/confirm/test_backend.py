@@ -16,6 +16,7 @@ def judged(
     age_ns: int = 10 * MS,
     *,
     uncalled: bool = False,
+    in_kernel: bool = True,
     owes: bool = True,
 ) -> Look:
     return judge_back_end(
@@ -30,6 +31,7 @@ def judged(
         ring="transmit ring 1",
         server="vhost-7",
         uncalled=uncalled,
+        in_kernel=in_kernel,
     )
 
 
@@ -59,6 +61,15 @@ def test_service_or_death_refutes(now: BackEndLook) -> None:
 def test_a_debt_that_was_paid_refutes() -> None:
     """Nothing is offered any more that it has not taken."""
     assert isinstance(judged(owes=False), Refuted)
+
+
+def test_a_process_may_wait_for_its_storage() -> None:
+    """One that sleeps, or works, is given a second before it is said to hang."""
+    soon, late = (judged(late_ns=ms * MS, in_kernel=False) for ms in (900, 1100))
+
+    assert isinstance(soon, LookAgain)
+    assert isinstance(late, Confirmed)
+    assert late.kind is VerdictKind.BACKEND_HUNG
 
 
 def test_a_stopped_back_end_hangs_at_once() -> None:
