@@ -10,7 +10,7 @@
 #define EPOLLIN 1
 
 const volatile u64 backend_limit_ns = 20 * MS;
-const volatile u64 starved_limit_ns = 100 * MS; /* waited so long for a CPU: starved, not hung */
+const volatile u64 starved_limit_ns = 30 * MS; /* waited so long for a CPU: starved, not hung */
 const volatile u64 called_ns = 50 * MS;
 
 SHARED_ARRAY(vcpus, struct vcpu_cell, MAX_VCPUS, BPF_F_MMAPABLE);

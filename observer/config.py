@@ -38,7 +38,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     vcpu: int = 100 * MS  # CPU time of a vCPU without an exit of its own
     backend: int = 20 * MS  # a kick not served, waiting for a CPU taken out
-    starved: int = 100 * MS  # a back end waits for a CPU
+    starved: int = 30 * MS  # a back end waits for a CPU
     called: int = 50 * MS  # a guest that was called gives no sign
     validity: int = 500 * MS  # a sign of life is good for so long
     answer: int = 50 * MS  # a guest that was asked answers

@@ -18,7 +18,9 @@ LOOKS_APART_NS = 5 * MS
 BLOCKED_NS = 1000 * MS
 UNCALLED_PATIENCE_NS = 1000 * MS
 PROCESS_PATIENCE_NS = 1000 * MS
-"""A process may wait for its storage before it reads a kick; no vhost worker does."""
+"""A process may wait for its storage before it reads a kick, or for one turn among many
+threads of its own; a vhost worker's waiting is on the kernel's own clock.
+"""
 PATIENCE_NS = 3000 * MS
 MAY_BE_AT_WORK = "it took the kick, and may be at work on it"
 
@@ -83,7 +85,7 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
         )
     if now.state == "R" and ran * 4 < age_ns:
         # runnable, yet not running: the host owes it a CPU
-        if late_ns < starved_ns:
+        if late_ns < (starved_ns if in_kernel else PROCESS_PATIENCE_NS):
             return LookAgain(LOOKS_APART_NS, "it waits for a CPU")
         return Confirmed(
             VerdictKind.BACKEND_STARVED,

@@ -72,6 +72,18 @@ def test_a_process_may_wait_for_its_storage() -> None:
     assert late.kind is VerdictKind.BACKEND_HUNG
 
 
+def test_a_process_may_wait_for_its_turn() -> None:
+    """On a busy host also 80 ms, seen in ten minutes of silent cases."""
+    waits = changed(state="R")
+    soon, late = (
+        judged(now=waits, late_ns=ms * MS, in_kernel=False) for ms in (80, 1100)
+    )
+
+    assert isinstance(soon, LookAgain)
+    assert isinstance(late, Confirmed)
+    assert late.kind is VerdictKind.BACKEND_STARVED
+
+
 def test_a_stopped_back_end_hangs_at_once() -> None:
     """SIGSTOP shows in /proc; no more time is needed."""
     look = judged(now=changed(state="T"), age_ns=0)
