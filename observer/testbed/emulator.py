@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The QEMU that emulates a nested host: the installed one where it is new enough.
 
-Before 8.1 QEMU locked a page of code only after it had translated it ("accel/tcg:
-Always lock pages before translation"), so an emulated kernel
-that patches itself on one CPU while the other runs that code was now and then left
-with what had been there before: it died, or hung in silence.  Debian 12 has 7.2; its
-backports have a newer one, which is unpacked here and installed nowhere.
+Under Debian 12's 7.2 an emulated kernel died of a breakpoint that was no longer there
+("Oops: int3") where it had just patched itself.  Before 8.1 QEMU locked a page of code
+only after it had translated it, which explains that; it was inferred from the Oops and
+not bisected.  Debian's backports have a newer one, which is unpacked here and installed
+nowhere.  It is no cure for all: a nested host has hung under QEMU 10 as well, with one
+CPU busy that took not even an NMI, for a cause not yet known.
 """
 
 from __future__ import annotations

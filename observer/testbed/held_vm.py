@@ -5,8 +5,8 @@ A kernel patches its own code when the first VM comes, when the last one goes, a
 second after each guest has enabled its APIC (`static_branch_*` in virt/kvm and
 arch/x86/kvm/lapic.c).  QEMU may keep the translation of code that another CPU is just
 patching; before 8.1 it locked a page only after it had translated it.  The breakpoint
-that marks such code while it is patched then stays for ever: Linux 6.12 dies of it
-("Oops: int3"), 6.1 loops in silence.  While this VM exists nothing of that is patched.
+that marks such code while it is patched then stays: Linux 6.12 died of it ("Oops:
+int3").  While this VM exists those keys do not change.
 """
 
 from __future__ import annotations
