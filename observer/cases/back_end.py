@@ -49,7 +49,7 @@ class BackEndCase:
         else:
             server = self._named_server(vm, slot)
         uncalled = suspicion.kind is SuspicionKind.UNCALLED
-        first = self._look_at_server(slot, server)
+        first, first_ns = self._look_at_server(slot, server), watch.clock.now_ns()
         while True:
             now = watch.clock.now_ns()
             look = judge_back_end(
@@ -59,7 +59,7 @@ class BackEndCase:
                 limit_ns=watch.policy.limits.backend,
                 starved_ns=watch.policy.limits.starved,
                 late_ns=now - suspicion.since_ns,
-                age_ns=now - suspicion.now_ns,
+                age_ns=now - first_ns,
                 since_ns=suspicion.since_ns,
                 ring=self._ring_name(slot),
                 server=server.name,

@@ -251,3 +251,34 @@ def test_an_inhibited_vm_gets_no_verdict(scene: Scene) -> None:
 
     assert not scene.said
     assert "inhibited" in {kind for kind, _ in scene.notes}
+
+
+def test_looks_are_apart_however_late_the_observer_is(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been the observer itself that kept the server from its CPU."""
+    pid = scene.add_vm(0, "web1")
+    stat = scene.proc / f"{pid}/stat"
+    stat.write_text(stat.read_text().replace(") S ", ") R "))
+    kick = scene.proc / f"{pid}/fdinfo/8"
+    kick.write_text("eventfd-count: 1\neventfd-id: 5\n")
+    ring = scene.books.rings[0]
+    ring["kind"], ring["eventfd_id"], ring["since_ns"] = RingKind.USER, 5, 1
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(settled(scene))
+    scene.raise_(SuspicionKind.BACKEND, 0)
+    scene.clock.ns += 2000 * MS
+    really_sleep, slept = asyncio.sleep, []
+
+    async def serve(seconds: float) -> None:
+        slept.append(seconds)
+        kick.write_text("eventfd-count: 0\neventfd-id: 5\n")
+        await really_sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", serve)
+
+    asyncio.run(settled(scene))
+
+    assert slept
+    assert not scene.said
+    assert ("refuted", "web1: it serves the ring") in scene.notes
