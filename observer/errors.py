@@ -6,7 +6,8 @@
     ├── ProgramError         a program that we started failed
     ├── DeadlineError        something outside did not answer in time
     ├── NestedHostError      125: the testbed's nested host did not come up, or broke
-    │   └── NestedHostDeadlineError  124: its command did not end in time
+    │   ├── NestedHostDeadlineError  124: its command did not end in time
+    │   └── EmulatorFaultError   122: the emulator under it failed, nothing of ours
     ├── KernelSplatError     123: the nested kernel complained about itself
     └── UsageError           exit status 2: the caller asked for the impossible
         └── ConfigError      a configuration file, with file and key named
@@ -23,6 +24,7 @@ from typing import ClassVar
 __all__ = [
     "ConfigError",
     "DeadlineError",
+    "EmulatorFaultError",
     "HostError",
     "KernelSplatError",
     "NestedHostDeadlineError",
@@ -65,6 +67,12 @@ class NestedHostDeadlineError(NestedHostError):
     """The command in the nested host did not end in time, as `timeout` says it."""
 
     exit_code: ClassVar[int] = 124
+
+
+class EmulatorFaultError(NestedHostError):
+    """The emulator under the nested host failed, whatever the command said."""
+
+    exit_code: ClassVar[int] = 122
 
 
 class KernelSplatError(ObserverError):

@@ -5,8 +5,7 @@ Under Debian 12's 7.2 an emulated kernel died of a breakpoint that was no longer
 ("Oops: int3") where it had just patched itself.  Before 8.1 QEMU locked a page of code
 only after it had translated it, which explains that; it was inferred from the Oops and
 not bisected.  Debian's backports have a newer one, which is unpacked here and installed
-nowhere.  It is no cure for all: a nested host has hung under QEMU 10 as well, with one
-CPU busy that took not even an NMI, for a cause not yet known.
+nowhere.  It is no cure for all: see `emulator_fault`.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from observer.testbed.protocol import (
     PORTS,
     STDERR,
     STDOUT,
+    Alive,
     Ended,
     Failed,
     Job,
@@ -37,6 +38,7 @@ __all__ = ["find_ports", "main"]
 PORTS_DEADLINE_S = 30
 HOST_GONE_GRACE_S = 30
 CHUNK_BYTES = 65536
+ALIVE_SECONDS = 5.0
 
 
 class HostGoneError(Exception):
@@ -193,8 +195,12 @@ class Agent:
         by_fd = {stream.pipe: stream for stream in streams}
         for fd in (*by_fd, self._control, ended):
             poll.register(fd, select.POLLIN)
+        said = time.monotonic()
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(ALIVE_SECONDS * 1000)}
+            if time.monotonic() - said >= ALIVE_SECONDS:
+                said = time.monotonic()
+                self.send(Alive())
             for fd in ready & by_fd.keys():
                 # An ended pipe stays readable for ever; it is the command that counts.
                 if not by_fd[fd].pump():

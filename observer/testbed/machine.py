@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from observer.testbed.emulator import INSTALLED
-from observer.testbed.protocol import PORTS
+from observer.testbed.protocol import MONITOR, PORTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +77,8 @@ class Machine:
         argv += self._share("checkout", quoted(self.checkout), "")
         argv += ["-chardev", f"file,id=console,path={quoted(console)}"]
         argv += ["-serial", "chardev:console", "-device", "virtio-serial-pci,id=ports"]
+        argv += ["-chardev", f"socket,id=monitor,fd={sockets[MONITOR]}"]
+        argv += ["-mon", "chardev=monitor,mode=control"]
         for port in PORTS:
             argv += ["-chardev", f"socket,id={port},fd={sockets[port]}"]
             argv += [

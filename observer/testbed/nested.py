@@ -14,9 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.errors import KernelSplatError, NestedHostError, UsageError
+from observer.errors import (
+    EmulatorFaultError,
+    KernelSplatError,
+    NestedHostError,
+    UsageError,
+)
 from observer.testbed import accelerator, initramfs, programs
 from observer.testbed.emulator import INSTALLED, emulator
+from observer.testbed.emulator_fault import fault_in_console
 from observer.testbed.kernel import fetch
 from observer.testbed.machine import Machine
 from observer.testbed.protocol import Job
@@ -160,8 +166,9 @@ def run_nested(
 ) -> NestedRun:
     """Run the command to its end, with the checkout at `root` shared.
 
-    Raises KernelSplatError where the nested kernel complained, NestedHostError where
-    the nested host did not come up or broke, NestedHostDeadlineError after `limits`.
+    Raises KernelSplatError where the nested kernel complained, EmulatorFaultError where
+    that was QEMU's doing, NestedHostError where the nested host did not come up or
+    broke, NestedHostDeadlineError after `limits`.
     """
     programs.require(programs.TO_BOOT)
     build = root / "build/testbed"
@@ -188,27 +195,38 @@ def run_nested(
     )
     try:
         with Session(machine, logs, spec.limits) as session:
-            status = _run_and_judge(session, job, command)
+            status = _run_and_judge(session, job, command, kvm=kvm)
     finally:
         first_root.unlink()
     return NestedRun(status, session.console, session.boot_s, kvm)
 
 
-def _run_and_judge(session: Session, job: Job, command: Command) -> int:
+def _run_and_judge(session: Session, job: Job, command: Command, *, kvm: bool) -> int:
     """The command's status, unless the nested kernel had something to complain of."""
+    broke: NestedHostError | None = None
+    status = 0
     try:
         status = session.run(job, command.stdout, command.stderr)
+        otherwise = f"the command itself ended with {status}"
     except NestedHostError as error:
-        _raise_for_splats(session.console, error.message)
-        raise
-    _raise_for_splats(session.console, f"the command itself ended with {status}")
-    return status
-
-
-def _raise_for_splats(console: Path, otherwise: str) -> None:
-    splats = find_splats(console.read_text(errors="replace"))
+        broke, otherwise = error, error.message
+    said = session.console.read_text(errors="replace")
+    splats = find_splats(said)
+    if (splats or broke) and not kvm:
+        _raise_for_emulator(session, said)
     if splats:
         shown = "\n  ".join(splats[:10])
         raise KernelSplatError(
-            f"the nested kernel complained, see {console} ({otherwise}):\n  {shown}"
+            f"the nested kernel complained, see {session.console} ({otherwise}):\n"
+            f"  {shown}"
+        )
+    if broke:
+        raise broke
+    return status
+
+
+def _raise_for_emulator(session: Session, said: str) -> None:
+    if why := fault_in_console(said) or session.why_silent():
+        raise EmulatorFaultError(
+            f"the emulator failed: {why}; run it again ({session.console})."
         )

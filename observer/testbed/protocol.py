@@ -13,9 +13,11 @@ from dataclasses import asdict, dataclass
 
 __all__ = [
     "CONTROL",
+    "MONITOR",
     "PORTS",
     "STDERR",
     "STDOUT",
+    "Alive",
     "Ended",
     "Failed",
     "Job",
@@ -31,6 +33,8 @@ CONTROL = "observer.control"
 STDOUT = "observer.stdout"
 STDERR = "observer.stderr"
 PORTS = (CONTROL, STDOUT, STDERR)
+MONITOR = "monitor"
+"""QMP, spoken by QEMU itself; the nested host does not see it."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Signal:
 
 
 @dataclass(frozen=True)
+class Alive:
+    """Nested host: its kernel still runs programs."""
+
+
+@dataclass(frozen=True)
 class Ended:
     """Nested host: the command ended; negative is the signal that ended it.
 
@@ -81,12 +90,13 @@ class Failed:
     sentence: str
 
 
-Message = Ready | Job | Signal | Ended | Failed
+Message = Ready | Job | Signal | Alive | Ended | Failed
 
 _KINDS: dict[str, type[Message]] = {
     "ready": Ready,
     "job": Job,
     "signal": Signal,
+    "alive": Alive,
     "ended": Ended,
     "failed": Failed,
 }

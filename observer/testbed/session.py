@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from observer.errors import NestedHostDeadlineError, NestedHostError
+from observer.testbed.emulator_fault import why_silent
 from observer.testbed.protocol import (
     CONTROL,
+    MONITOR,
     PORTS,
     STDERR,
     STDOUT,
@@ -56,6 +58,8 @@ class Limits:
     """Until it is up and asks for its job."""
     total_s: float = 3600
     """Until the command has ended."""
+    silence_s: float = 90
+    """Without a word from the nested host while the command runs."""
 
 
 def _write_all(fd: int, data: bytes, deadline: float) -> None:
@@ -97,10 +101,12 @@ class Session:
         self._started = 0.0
         self._ended: Ended | None = None
         self._received = {STDOUT: 0, STDERR: 0}
+        self._heard = 0.0
 
     def __enter__(self) -> Self:
-        pairs = {port: socket.socketpair() for port in PORTS}
-        self._sockets = {port: ours for port, (ours, _) in pairs.items()}
+        pairs = {port: socket.socketpair() for port in (*PORTS, MONITOR)}
+        self._monitor, _ = pairs[MONITOR]
+        self._sockets = {port: pairs[port][0] for port in PORTS}
         theirs = {port: their for port, (_, their) in pairs.items()}
         self.console.touch()
         self._started = self._clock()
@@ -122,7 +128,7 @@ class Session:
         self._process.kill()
         self._process.wait()
         os.close(self._pidfd)
-        for end in self._sockets.values():
+        for end in (*self._sockets.values(), self._monitor):
             end.close()
 
     def _start(self, sockets: dict[str, socket.socket]) -> subprocess.Popen[bytes]:
@@ -179,6 +185,8 @@ class Session:
             selector.register(self._pidfd, selectors.EVENT_READ, "")
             while not self._complete():
                 ready = selector.select(self._patience(deadline))
+                if ready:
+                    self._heard = self._clock()
                 for key, _ in ready:
                     data = self._read(key.data)
                     if key.data and not data:
@@ -227,8 +235,19 @@ class Session:
                 f"the command had not ended after {now - self._started:.0f} s; the "
                 f"nested host was stopped (--timeout gives it longer; {self.console})."
             )
-        boot = deadline if self.boot_s else self._started + self._limits.boot_s
-        return min(deadline, boot) - now
+        if not self.boot_s:
+            return min(deadline, self._started + self._limits.boot_s) - now
+        silent = now - self._heard
+        if silent >= self._limits.silence_s:
+            raise NestedHostError(
+                f"the nested host hangs, it said nothing for {silent:.0f} s; "
+                f"{self._last_words()}"
+            )
+        return min(deadline - now, self._limits.silence_s - silent)
+
+    def why_silent(self) -> str | None:
+        """What the emulator did wrong, as far as its registers tell."""
+        return why_silent(self._monitor) if self._process.poll() is None else None
 
     def _last_words(self) -> str:
         """The end of the console log, or what QEMU said where there is none."""

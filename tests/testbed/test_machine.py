@@ -2,9 +2,10 @@
 from pathlib import Path
 
 from observer.testbed.machine import Machine
-from observer.testbed.protocol import CONTROL, STDERR, STDOUT
+from observer.testbed.protocol import CONTROL, MONITOR, STDERR, STDOUT
 
-SOCKETS = {CONTROL: 5, STDOUT: 6, STDERR: 7}
+PORTS = {CONTROL: 5, STDOUT: 6, STDERR: 7}
+SOCKETS = {**PORTS, MONITOR: 8}
 
 
 def _argv(*, kvm: bool = False, checkout: str = "/src") -> list[str]:
@@ -42,6 +43,6 @@ def test_commas_in_a_path_stay_in_the_path() -> None:
 
 def test_each_port_has_its_own_socket() -> None:
     """The inherited descriptors are wired to the ports of the same name."""
-    for port, fd in SOCKETS.items():
+    for port, fd in PORTS.items():
         assert f"socket,id={port},fd={fd}" in _argv()
         assert f"virtserialport,bus=ports.0,name={port},chardev={port}" in _argv()

@@ -97,6 +97,24 @@ def test_ends_a_command_at_the_deadline(tmp_path: Path) -> None:
     assert caught.value.exit_code == 124
 
 
+def test_a_host_that_falls_silent_hangs(tmp_path: Path) -> None:
+    """Words keep it alive, also without output; else it is told before the end."""
+    script = """
+say(Ready("6.1"))
+for _ in range(8):
+    time.sleep(0.25)
+    say(Alive())
+time.sleep(60)
+"""
+    started = time.monotonic()
+
+    with pytest.raises(NestedHostError, match="hangs") as caught:
+        _run(script, tmp_path, Limits(20, 50, silence_s=1))
+
+    assert caught.value.exit_code == 125
+    assert 3 <= time.monotonic() - started < 20
+
+
 def test_passes_on_why_a_host_is_not_usable(tmp_path: Path) -> None:
     """What modprobe said is in the sentence."""
     with pytest.raises(NestedHostError, match="no module kvm"):
