@@ -108,7 +108,7 @@ class Cases:
         watch = self._watch
         if self._guests.is_booting(vm):
             return Refuted("the guest boots")
-        first = self._look_at_vcpu(vm, suspicion.slot)
+        first, first_ns = self._look_at_vcpu(vm, suspicion.slot), watch.clock.now_ns()
         if first.own_exits + 1 != int(
             watch.books.vcpus[suspicion.slot]["suspected_exits"]
         ):
@@ -127,7 +127,7 @@ class Cases:
                     int(late.sum()),
                     len(cells),
                 ),
-                watch.clock.now_ns() - suspicion.now_ns,
+                watch.clock.now_ns() - first_ns,
                 answered=answered,
             )
             if not isinstance(look, LookAgain):
