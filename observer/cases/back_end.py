@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 
 from observer.cases.reach import STEP_SECONDS
 from observer.clock import SECOND
-from observer.confirm.backend import MAY_BE_AT_WORK, BackEndLook, judge_back_end
+from observer.confirm.backend import (
+    LOOKS_APART_NS,
+    MAY_BE_AT_WORK,
+    BackEndLook,
+    judge_back_end,
+)
 from observer.errors import DeadlineError
 from observer.inventory.guest_memory import read_ring_words
 from observer.inventory.vmm import eventfd_count, eventfds, program_of
@@ -43,19 +48,20 @@ class BackEndCase:
         """Look until it is clear whether the back end serves."""
         watch, slot = self._watch, suspicion.slot
         ring = watch.books.rings[slot]
-        if ring["kind"] == RingKind.VHOST:
-            tid = int(ring["worker_tid"])
-            server = BackEnd(tid, program_of(watch.proc, tid))
-        else:
-            server = self._named_server(vm, slot)
+        pid = int(ring["worker_tid"]) or self.server_of(vm, slot).pid
         uncalled = suspicion.kind is SuspicionKind.UNCALLED
-        first, first_ns = self._look_at_server(slot, server), watch.clock.now_ns()
+        first, first_ns = self._look_at_server(slot, pid), watch.clock.now_ns()
+        # What is offered stays so until it is taken: it can be read while we wait.
+        offered = asyncio.ensure_future(self._offered(vm, slot))
+        server, out_of_kvm = self._named(vm, pid), self._reach.out_of_kvm(vm)
+        if not first.at_rest and not uncalled:
+            await asyncio.sleep(LOOKS_APART_NS / SECOND)
         while True:
             now = watch.clock.now_ns()
             look = judge_back_end(
-                owes=await self._owes(vm, slot, uncalled=uncalled),
+                owes=self._owes(vm, slot, await offered, uncalled=uncalled),
                 first=first,
-                now=self._look_at_server(slot, server),
+                now=self._look_at_server(slot, pid),
                 limit_ns=watch.policy.limits.backend,
                 starved_ns=watch.policy.limits.starved,
                 late_ns=now - suspicion.since_ns,
@@ -68,18 +74,19 @@ class BackEndCase:
             )
             if not isinstance(look, LookAgain):
                 break
+            offered = asyncio.ensure_future(self._offered(vm, slot))
             await asyncio.sleep(look.in_ns / SECOND)
         if look == Refuted(MAY_BE_AT_WORK):  # its custom, unless it calls after all
             watch.books.rings[slot]["hushed"] = RingHush.UNCALLED
         if isinstance(look, Confirmed) and server.pid == vm.pid:
             return self._blame_vmm(vm, look)
-        if isinstance(look, Confirmed) and await self._held_on_purpose(vm):
+        if isinstance(look, Confirmed) and out_of_kvm and await self._held(vm):
             return Refuted("its VMM keeps the guest from running")
         return look
 
-    async def _held_on_purpose(self, vm: Vm) -> bool:
-        """A VM that is being paused takes its rings back one by one."""
-        if self._reach.task(vm.pid).stopped or not self._reach.out_of_kvm(vm):
+    async def _held(self, vm: Vm) -> bool:
+        """A VM that was being paused then takes its rings back one by one."""
+        if self._reach.task(vm.pid).stopped:
             return False
         await asyncio.sleep(STEP_SECONDS)
         return self._reach.out_of_kvm(vm)
@@ -102,11 +109,8 @@ class BackEndCase:
     def _eventfd_id(self, slot: int) -> int:
         return int(self._watch.books.rings[slot]["eventfd_id"])
 
-    def _named_server(self, vm: Vm, slot: int) -> BackEnd:
-        """The server as it was named when the ring was entered."""
-        pid = int(self._watch.books.rings[slot]["worker_tid"])
-        if not pid:
-            return self.server_of(vm, slot)
+    def _named(self, vm: Vm, pid: int) -> BackEnd:
+        """A back end as it was named when its ring was entered; or a vhost worker."""
         named = next((b for b in vm.back_ends if b.pid == pid), None)
         return named or BackEnd(pid, program_of(self._watch.proc, pid))
 
@@ -126,35 +130,37 @@ class BackEndCase:
         role = "transmit" if ring["flags"] & RingFlag.SERVES_KICK else "receive"
         return f"{role} ring {int(ring['index'])}"
 
-    def _look_at_server(self, slot: int, server: BackEnd) -> BackEndLook:
+    def _look_at_server(self, slot: int, pid: int) -> BackEndLook:
         """Of a vhost ring as it is in the cell: `_owes` brings that up to date."""
         books = self._watch.books
-        task = self._reach.task(server.pid)
+        task = self._reach.task(pid)
         if books.rings[slot]["kind"] == RingKind.VHOST:
             taken = int(books.rings[slot]["last_avail"])
         else:
-            taken = books.last_call_ns(server.pid)
+            taken = books.last_call_ns(pid)
         return BackEndLook(taken, task.state, task.runtime_ns, task.waited_ns)
 
-    async def _owes(self, vm: Vm, slot: int, *, uncalled: bool) -> bool:
+    def _owes(self, vm: Vm, slot: int, offered: int | None, *, uncalled: bool) -> bool:
         books = self._watch.books
         ring = books.rings[slot]
         if ring["kind"] == RingKind.VHOST:
             known = books.look_at_ring(slot)
             live = bool(ring["flags"] & RingFlag.LIVE)  # else the VMM has taken it back
-            taken = int(ring["last_avail"])
-            return known and live and await self._offers_more(vm, slot, taken)
+            more = offered is not None and offered != int(ring["last_avail"])
+            return known and live and more
         # a kick that was taken since is no longer owed, only its call may be
         return bool(ring["since_ns"]) and (bool(self._kick_count(vm, slot)) or uncalled)
 
-    async def _offers_more(self, vm: Vm, slot: int, taken: int) -> bool:
-        """Read in guest memory whether more is offered than was taken."""
+    async def _offered(self, vm: Vm, slot: int) -> int | None:
+        """Read in guest memory how far a vhost ring is offered; None: unknown."""
         ring = self._watch.books.rings[slot]
+        if ring["kind"] != RingKind.VHOST:
+            return None
         where = int(ring["avail_addr"]), int(ring["used_addr"]), int(ring["num"])
         try:
             words = await self._reach.in_thread(
                 vm, lambda: read_ring_words(vm.pid, *where)
             )
         except (OSError, DeadlineError):
-            return False  # unknown is no evidence
-        return words.avail != taken
+            return None  # unknown is no evidence
+        return words.avail

@@ -64,7 +64,8 @@ class Reach:
     def out_of_kvm(self, vm: Vm) -> bool:
         """No vCPU is in KVM_RUN: the VMM keeps them from running."""
         folder = self._watch.proc / str(vm.pid) / "task"
-        return not any(in_kvm_run(folder / str(t)) for t in self.vcpu_tasks(vm))
+        tids = self._watch.vcpus_of(vm.slot)["tid"]
+        return not any(in_kvm_run(folder / str(tid)) for tid in tids)
 
     async def stopped(self, vm: Vm) -> bool:
         """SIGSTOP, seen twice: a stop that ends at once is nobody's business."""

@@ -12,7 +12,7 @@ import msgspec
 from observer.clock import MS
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-__all__ = ["MAY_BE_AT_WORK", "BackEndLook", "judge_back_end"]
+__all__ = ["LOOKS_APART_NS", "MAY_BE_AT_WORK", "BackEndLook", "judge_back_end"]
 
 LOOKS_APART_NS = 5 * MS
 BLOCKED_NS = 1000 * MS
@@ -32,6 +32,11 @@ class BackEndLook(msgspec.Struct, frozen=True):
     state: str
     runtime_ns: int
     waited_ns: int
+
+    @property
+    def at_rest(self) -> bool:
+        """It is stopped or gone: no second look will find it at work."""
+        return self.state in "TtZX"
 
 
 def _names(late_ns: int, ring: str, server: str) -> str:
