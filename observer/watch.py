@@ -21,6 +21,7 @@ from observer.kernel.cells import RingKind
 from observer.model import (
     Confirmed,
     Look,
+    Suspicion,
     SuspicionKind,
     Verdict,
     VerdictKind,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from observer.confirm.question import Questions
     from observer.kernel.books import Books
     from observer.kernel.cells import Cells
-    from observer.model import Suspicion
 
 __all__ = ["ACTIONS", "Watch"]
 
@@ -82,6 +82,7 @@ class Watch:
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
         self._rechecking: asyncio.Task[None] | None = None
+        self._rehearsing: asyncio.Task[None] | None = None
 
     # -- taking ---------------------------------------------------------------
 
@@ -192,6 +193,24 @@ class Watch:
                 self.books.watch_process(back_end.pid, vm.slot)
             self._enter_rings(vm)
             self._name_servers(vm)
+            self._rehearse(vm)
+
+    def _rehearse(self, vm: Vm) -> None:
+        """Look once with nothing at stake: the first suspicion finds all warm."""
+        served = (
+            slot
+            for slot in self.ring_slots(vm.slot)
+            if self.books.rings[slot]["kind"] == RingKind.VHOST
+        )
+        slot = next(served, None)
+        if self._rehearsing is None and slot is not None:
+            now = self.clock.now_ns()
+            play = Suspicion(SuspicionKind.STARVED, now, now, 0, vm.pid, vm.slot, slot)
+            self._rehearsing = asyncio.create_task(self._look_for_nothing(vm, play))
+
+    async def _look_for_nothing(self, vm: Vm, play: Suspicion) -> None:
+        """What is found is for the kernel to suspect, and not for us to say."""
+        await self._looks.look(vm, play)
 
     def _read(self, pids: dict[int, int]) -> list[Vm]:
         back_ends = find_back_ends(self.proc, pids)
@@ -317,6 +336,7 @@ class Watch:
             await stop.wait()
         finally:
             loop.remove_reader(self.books.fileno())
-            for task in [*self._cases.values(), self._settling, self._rechecking]:
+            own = (self._settling, self._rechecking, self._rehearsing)
+            for task in [*self._cases.values(), *own]:
                 if task is not None:
                     task.cancel()
