@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from observer.clock import SECOND
 from observer.errors import DeadlineError
@@ -37,17 +38,18 @@ class Reach:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._reading: set[int] = set()
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     async def in_thread(self, vm: Vm, read: Callable[[], T]) -> T:
-        """Run what may block; raises DeadlineError when it does."""
-        if vm.pid in self._reading:
-            raise DeadlineError(f"A read of {vm.name}'s memory still hangs.")
-        self._reading.add(vm.pid)
-        future = asyncio.get_running_loop().run_in_executor(None, read)
-        future.add_done_callback(lambda _: self._reading.discard(vm.pid))
+        """Run what may block, after others of this VM; DeadlineError when it does."""
+        turn = self._turns.setdefault(vm.pid, asyncio.Lock())
         try:
-            return await asyncio.wait_for(asyncio.shield(future), READ_SECONDS)
+            async with asyncio.timeout(READ_SECONDS):
+                await turn.acquire()
+                future = asyncio.get_running_loop().run_in_executor(None, read)
+                # a read that hangs keeps its turn, and so its one thread
+                future.add_done_callback(lambda _: turn.release())
+                return await asyncio.shield(future)
         except TimeoutError as e:
             raise DeadlineError(f"{vm.name}'s memory cannot be read.") from e
 
