@@ -82,7 +82,7 @@ class Watch:
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
         self._rechecking: asyncio.Task[None] | None = None
-        self._rehearsing: asyncio.Task[None] | None = None
+        self._rehearsing: asyncio.Task[Look] | None = None
 
     # -- taking ---------------------------------------------------------------
 
@@ -196,7 +196,10 @@ class Watch:
             self._rehearse(vm)
 
     def _rehearse(self, vm: Vm) -> None:
-        """Look once with nothing at stake: the first suspicion finds all warm."""
+        """Look once for nothing: the first suspicion finds code and files warm.
+
+        What is found is dropped; it is for the kernel to suspect.
+        """
         served = (
             slot
             for slot in self.ring_slots(vm.slot)
@@ -206,11 +209,7 @@ class Watch:
         if self._rehearsing is None and slot is not None:
             now = self.clock.now_ns()
             play = Suspicion(SuspicionKind.STARVED, now, now, 0, vm.pid, vm.slot, slot)
-            self._rehearsing = asyncio.create_task(self._look_for_nothing(vm, play))
-
-    async def _look_for_nothing(self, vm: Vm, play: Suspicion) -> None:
-        """What is found is for the kernel to suspect, and not for us to say."""
-        await self._looks.look(vm, play)
+            self._rehearsing = asyncio.create_task(self._looks.look(vm, play))
 
     def _read(self, pids: dict[int, int]) -> list[Vm]:
         back_ends = find_back_ends(self.proc, pids)

@@ -11,6 +11,7 @@ import pytest
 
 from observer.clock import MS
 from observer.config import Policy
+from observer.inventory.guest_memory import RingWords
 from observer.kernel.cells import (
     LIMITS,
     RING,
@@ -91,6 +92,14 @@ class FakeQuestions:
 
     def close(self) -> None:
         pass
+
+
+CASES = [
+    kind
+    for kind in SuspicionKind
+    # a silent guest is asked first, and a note tells of something new
+    if kind is not SuspicionKind.SILENT and not kind.name.startswith("NOTE_")
+]
 
 
 class Scene:
@@ -282,3 +291,65 @@ def test_looks_are_apart_however_late_the_observer_is(
     assert slept
     assert not scene.said
     assert ("refuted", "web1: it serves the ring") in scene.notes
+
+
+@pytest.mark.parametrize("kind", CASES)
+def test_each_suspicion_is_refuted_where_all_is_well(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, kind: SuspicionKind
+) -> None:
+    """A verdict never comes from what the kernel raised alone."""
+    pid = scene.add_vm(0, "web1")
+    thread = scene.proc / f"{pid}/task/{pid + 50_000}"
+    thread.mkdir(parents=True)
+    for name in ("stat", "schedstat"):
+        (thread / name).write_text((scene.proc / f"{pid}/{name}").read_text())
+    (thread / "syscall").write_text("running\n")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(settled(scene))
+    really_sleep = asyncio.sleep
+
+    async def live_on(seconds: float) -> None:
+        scene.clock.ns += max(1, int(seconds * 10**9))
+        scene.books.vms[0]["sign_ns"] = scene.clock.ns
+        await really_sleep(0)
+
+    monkeypatch.setattr(asyncio, "sleep", live_on)
+    scene.notes.clear()
+    scene.raise_(kind, 0)
+
+    asyncio.run(settled(scene))
+
+    assert [note for note, _ in scene.notes if note == "refuted"]
+    assert not scene.said
+
+
+def test_the_rehearsal_looks_and_says_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it finds, here a worker that is stopped while more is offered."""
+    pid = scene.add_vm(0, "web1")
+    stat = scene.proc / f"{pid}/stat"
+    stat.write_text(stat.read_text().replace(") S ", ") T "))
+    read: list[int] = []
+
+    def offered(vmm: int, *_: int) -> RingWords:
+        read.append(vmm)
+        return RingWords(avail=5, used=0, used_event=0)
+
+    monkeypatch.setattr("observer.cases.back_end.read_ring_words", offered)
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+
+    asyncio.run(settled(scene))
+    assert read == [pid]
+    assert not scene.said
+    assert not [note for note, _ in scene.notes if note == "refuted"]
+
+    async def in_earnest() -> None:
+        scene.raise_(SuspicionKind.BACKEND, 0)
+        scene.watch.hear()
+        async with asyncio.timeout(30):
+            while not scene.said:  # noqa: ASYNC110  (a list has no event)
+                await asyncio.sleep(0)
+
+    asyncio.run(in_earnest())
+    assert [verdict.kind for verdict in scene.said] == [VerdictKind.VMM_STOPPED]
