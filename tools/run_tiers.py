@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-__all__ = ["TIERS", "Tally", "Tier", "closing_line", "main", "read_tally", "run_tier"]
+__all__ = ["TIERS", "Tally", "Tier", "closing_line", "main", "read_tally"]
 
 RESULTS = Path("build/test")
 LINE_WIDTH = 80
-EMULATOR_FAILED = 122  # said by `observer testbed run`, see its emulator_fault.py
-EMULATOR_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -100,20 +98,16 @@ def closing_line(tally: Tally, seconds: float) -> str:
     )
 
 
-def run_tier(tier: Tier) -> Tally:
-    """Run it, again where the emulator under it failed, and count."""
+def _run(tier: Tier) -> Tally:
     print(f" {tier.name} ".center(LINE_WIDTH, "="), flush=True)  # noqa: T201
     junit = RESULTS / f"{tier.name}.xml"
     junit.unlink(missing_ok=True)
     pytest = (".venv/bin/python", "-m", "pytest", "-m", tier.markers)
-    command = [*tier.prefix, *pytest, f"--junitxml={junit}"]
-    for _ in range(EMULATOR_TRIES):
-        status = subprocess.run(
-            command, stdin=subprocess.DEVNULL, check=False
-        ).returncode
-        if not tier.prefix or status != EMULATOR_FAILED:
-            break
-        junit.unlink(missing_ok=True)
+    status = subprocess.run(
+        [*tier.prefix, *pytest, f"--junitxml={junit}"],
+        stdin=subprocess.DEVNULL,
+        check=False,
+    ).returncode
     tally = read_tally(junit)
     # A tier that went wrong although every test passed, e.g. a kernel splat.
     return tally + Tally(errors=1) if status and tally.good else tally
@@ -123,7 +117,7 @@ def main() -> int:
     """Run all tiers, also after a failed one; 0 when all of it passed."""
     start = time.monotonic()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    tallies = [run_tier(tier) for tier in TIERS]
+    tallies = [_run(tier) for tier in TIERS]
     print(closing_line(sum(tallies, Tally()), time.monotonic() - start))  # noqa: T201
     return 0 if all(tally.good for tally in tallies) else 1
 

@@ -71,7 +71,8 @@ def run(
     The exit status is COMMAND's (128 + N if signal N ended it), 122 if the emulator
     failed, 123 if the nested kernel complained about itself, 124 after the timeout,
     125 if the nested host did not come up or broke. COMMAND reads no input, and what
-    it changes outside of the checkout is lost.
+    it changes outside of the checkout is lost. Where the emulator fails, COMMAND is
+    started again, three times in all at most.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)

@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.errors import EmulatorFaultError
 from observer.testbed import accelerator
 from observer.testbed.kernel import fetch
 from observer.testbed.nested import Command, Spec, checkout, run_nested
@@ -37,11 +36,7 @@ def run_in_testbed(
     observer = str(root / ".venv/bin/observer")
     command = Command((observer, *arguments, "--here"))
     spec = Spec(kernel, limits=Limits(total_s=seconds))
-    try:
-        return run_nested(spec, command, root, say).exit_code
-    except EmulatorFaultError as fault:
-        say(f"{fault.message.rstrip('.')}: once more, from the start")
-        return run_nested(spec, command, root, say).exit_code
+    return run_nested(spec, command, root, say).exit_code
 
 
 def guest_image_folder() -> Path:

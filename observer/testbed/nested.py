@@ -12,7 +12,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from observer.errors import (
     EmulatorFaultError,
@@ -36,13 +36,16 @@ __all__ = [
     "Command",
     "NestedRun",
     "Spec",
+    "again_on_fault",
     "checkout",
     "passed_env",
     "run_nested",
     "silent",
 ]
 
+T = TypeVar("T")
 KEPT_LOGS = 30
+EMULATOR_TRIES = 3
 _PASSED = (
     "CI",
     "COLUMNS",
@@ -166,9 +169,10 @@ def run_nested(
 ) -> NestedRun:
     """Run the command to its end, with the checkout at `root` shared.
 
+    Where the emulator fails, it is started again in a new nested host.
     Raises KernelSplatError where the nested kernel complained, EmulatorFaultError where
-    that was QEMU's doing, NestedHostError where the nested host did not come up or
-    broke, NestedHostDeadlineError after `limits`.
+    that was QEMU's doing each time, NestedHostError where the nested host did not come
+    up or broke, NestedHostDeadlineError after `limits`.
     """
     programs.require(programs.TO_BOOT)
     build = root / "build/testbed"
@@ -186,19 +190,33 @@ def run_nested(
         name=f"nested-{kernel.name}",
         cached=(".venv", str(kernel.root.relative_to(root))),
     )
-    logs = _log_folder(build)
-    first_root = logs / "initramfs"
-    first_root.write_bytes(initramfs.build(kernel, paths))
     program = INSTALLED if kvm else emulator(build, say)
-    machine = Machine(
-        kernel.image, first_root, root, spec.cpus, spec.memory, kvm, program
-    )
-    try:
-        with Session(machine, logs, spec.limits) as session:
-            status = _run_and_judge(session, job, command, kvm=kvm)
-    finally:
-        first_root.unlink()
-    return NestedRun(status, session.console, session.boot_s, kvm)
+
+    def once() -> NestedRun:
+        logs = _log_folder(build)
+        first_root = logs / "initramfs"
+        first_root.write_bytes(initramfs.build(kernel, paths))
+        machine = Machine(
+            kernel.image, first_root, root, spec.cpus, spec.memory, kvm, program
+        )
+        try:
+            with Session(machine, logs, spec.limits) as session:
+                status = _run_and_judge(session, job, command, kvm=kvm)
+        finally:
+            first_root.unlink()
+        return NestedRun(status, session.console, session.boot_s, kvm)
+
+    return again_on_fault(once, say)
+
+
+def again_on_fault(run: Callable[[], T], say: Callable[[str], None]) -> T:
+    """Run it until the emulator does not fail, a few times at most."""
+    for _ in range(EMULATOR_TRIES - 1):
+        try:
+            return run()
+        except EmulatorFaultError as fault:
+            say(f"{fault.message} Once more, from the start.")
+    return run()
 
 
 def _run_and_judge(session: Session, job: Job, command: Command, *, kvm: bool) -> int:
@@ -227,6 +245,4 @@ def _run_and_judge(session: Session, job: Job, command: Command, *, kvm: bool) -
 
 def _raise_for_emulator(session: Session, said: str) -> None:
     if why := fault_in_console(said) or session.why_silent():
-        raise EmulatorFaultError(
-            f"the emulator failed: {why}; run it again ({session.console})."
-        )
+        raise EmulatorFaultError(f"the emulator failed: {why} (see {session.console}).")

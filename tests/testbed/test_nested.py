@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+from collections.abc import Callable
 from pathlib import Path
 
-from observer.testbed.nested import NestedRun, checkout, passed_env
+import pytest
+
+from observer.errors import EmulatorFaultError, KernelSplatError
+from observer.testbed.nested import (
+    EMULATOR_TRIES,
+    NestedRun,
+    again_on_fault,
+    checkout,
+    passed_env,
+)
 
 ROOT = Path("/src")
 
@@ -36,3 +46,38 @@ def test_exit_codes_are_the_shells() -> None:
 def test_knows_its_own_checkout() -> None:
     """The package under test lies in the checkout that is shared."""
     assert (checkout() / "observer/testbed/nested.py").exists()
+
+
+def failing(errors: list[Exception]) -> Callable[[], str]:
+    """Something that goes well once the errors have been used up."""
+
+    def run() -> str:
+        if errors:
+            raise errors.pop(0)
+        return "done"
+
+    return run
+
+
+def test_the_emulators_faults_are_run_again() -> None:
+    """Said aloud each time, and not for ever."""
+    said: list[str] = []
+    faults = [EmulatorFaultError(f"fault {n}.") for n in range(EMULATOR_TRIES)]
+
+    assert again_on_fault(failing(list(faults[:-1])), said.append) == "done"
+    assert said == [
+        "fault 0. Once more, from the start.",
+        "fault 1. Once more, from the start.",
+    ]
+    with pytest.raises(EmulatorFaultError, match=f"fault {EMULATOR_TRIES - 1}"):
+        again_on_fault(failing(faults), said.append)
+
+
+def test_what_our_programs_may_have_done_is_not() -> None:
+    """A splat ends it at once."""
+    said: list[str] = []
+
+    with pytest.raises(KernelSplatError):
+        again_on_fault(failing([KernelSplatError("Oops")]), said.append)
+
+    assert not said

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-import sys
-
 import pytest
-from run_tiers import TIERS, Tally, Tier, closing_line, read_tally, run_tier
+from run_tiers import TIERS, Tally, closing_line, read_tally
 
 JUNIT = """<?xml version="1.0"?><testsuites><testsuite name="pytest"
 errors="1" failures="2" skipped="3" tests="10" time="1.5"/></testsuites>"""
@@ -51,23 +49,3 @@ def test_every_kernel_has_its_tier():
     """Tests of BPF and VMs run on both kernels, all others on this machine."""
     assert [tier.name for tier in TIERS] == ["machine", "debian-12", "debian-13"]
     assert TIERS[0].markers == f"not ({TIERS[1].markers})"
-
-
-def test_a_tier_is_run_again_when_the_emulator_failed(tmp_path, monkeypatch):
-    """And only then: its own failures count at once."""
-    script = f"""
-import pathlib, sys
-tries = pathlib.Path("tries")
-tries.write_text(tries.read_text() + "x" if tries.exists() else "x")
-if len(tries.read_text()) == 1:
-    sys.exit(122)
-pathlib.Path(sys.argv[-1].split("=")[1]).write_text({JUNIT!r})
-sys.exit(1)
-"""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "build/test").mkdir(parents=True)
-
-    tally = run_tier(Tier("x", (sys.executable, "-c", script), "nothing"))
-
-    assert (tmp_path / "tries").read_text() == "xx"
-    assert tally == Tally(passed=4, failed=2, errors=1, skipped=3)
