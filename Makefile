@@ -16,8 +16,8 @@ bpf_flags := -O2 -g -target bpf -mcpu=v3 -Wall -Werror -D__TARGET_ARCH_x86 -Ibpf
 bpf_objects := $(patsubst bpf/%.bpf.c,observer/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
 c_files = $(shell find . -name '*.[ch]' -not -path './.venv/*' -not -path './build/*')
 guest_sources := $(shell find observer/guests -type f -not -name '*.pyc')
-bash_files = $(shell grep -rlE '^#!.*\bbash' .ci tools observer)
-busybox_files = $(shell grep -rlE '^#!/bin/busybox sh' observer)
+bash_files = $(shell grep -rlIE '^#!.*\bbash' .ci tools observer)
+busybox_files = $(shell grep -rlIE '^#!/bin/busybox sh' observer)
 
 .PHONY: help
 help: ## List the targets
