@@ -49,6 +49,8 @@ class Machine:
     cpus: int
     memory: str
     kvm: bool
+    npt: bool = True
+    """Whether its emulated CPUs have nested paging."""
     program: str = INSTALLED
 
     def _command_line(self) -> str:
@@ -58,7 +60,9 @@ class Machine:
 
     def _processor(self) -> list[str]:
         # "max" has svm, so that the nested host has a KVM of its own.
-        return ["-accel", "kvm", "-cpu", "host"] if self.kvm else ["-cpu", "max"]
+        if self.kvm:
+            return ["-accel", "kvm", "-cpu", "host"]
+        return ["-cpu", "max" if self.npt else "max,npt=off"]
 
     def _share(self, tag: str, folder: str, options: str) -> list[str]:
         # Not virtiofs: a second daemon to keep, and Debian 12's needs root.

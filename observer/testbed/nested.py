@@ -70,6 +70,8 @@ class Spec:
     memory: str = "6G"
     vhost: bool = True
     """Load vhost_net before the command runs."""
+    npt: bool = True
+    """Let emulated CPUs have nested paging, which no Linux guest boots without."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -197,7 +199,8 @@ def run_nested(
         first_root = logs / "initramfs"
         first_root.write_bytes(initramfs.build(kernel, paths))
         machine = Machine(
-            kernel.image, first_root, root, spec.cpus, spec.memory, kvm, program
+            *(kernel.image, first_root, root, spec.cpus, spec.memory),
+            *(kvm, spec.npt, program),
         )
         try:
             with Session(machine, logs, spec.limits) as session:
