@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from observer.services.launch import ECAM
 from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
@@ -119,25 +120,44 @@ class ServiceVm:
         return self._console.read_text()
 
 
-def _argv(image: Path, words: str, console: Path, disk: Path | None) -> list[str]:
+MACHINES = {
+    "microvm": "microvm,acpi=off,pic=off,pit=off,rtc=off",
+    "microvm-pci": "microvm,pcie=on,pic=off,pit=off,rtc=off",
+    "q35": "q35",
+}
+BUS = {"microvm": "device", "microvm-pci": "pci", "q35": "pci"}
+
+
+def _argv(
+    machine: str, image: Path, words: str, console: Path, disk: Path | None
+) -> list[str]:
     argv = ["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-m", "16"]
-    argv += ["-M", "microvm,acpi=off,pic=off,pit=off,rtc=off"]
+    argv += ["-M", MACHINES[machine]]
     argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     argv += ["-global", "virtio-mmio.force-legacy=false"]
+    if machine == "microvm-pci":
+        words = f"{words} {ECAM}"
     argv += ["-serial", f"file:{console}", "-kernel", str(image), "-append", words]
     if disk is not None:
         argv += ["-drive", f"if=none,id=d,format=raw,file={disk}"]
-        argv += ["-device", "virtio-blk-device,drive=d"]
+        argv += ["-device", f"virtio-blk-{BUS[machine]},drive=d"]
     return argv
 
 
 @contextmanager
 def service_vm(
-    image: str, folder: Path, wires: int, words: str = "", disk: Path | None = None
+    image: str,
+    folder: Path,
+    wires: int,
+    words: str = "",
+    disk: Path | None = None,
+    *,
+    machine: str = "microvm",
 ) -> Iterator[ServiceVm]:
     """Run a service VM while the block does; it is up when that begins."""
+    bus = BUS[machine]
     console = folder / f"{image}.console"
-    argv = _argv(IMAGES / f"{image}.elf", words, console, disk)
+    argv = _argv(machine, IMAGES / f"{image}.elf", words, console, disk)
     with ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(wires + 1)]
         for ours, _ in pairs:
@@ -147,9 +167,10 @@ def service_vm(
             argv += ["-netdev", f"socket,id=n{k},fd={fd}"]
             argv += [
                 "-device",
-                f"virtio-net-device,netdev=n{k},mac={ADDRESS.format(k)}",
+                f"virtio-net-{bus},netdev=n{k},mac={ADDRESS.format(k)}",
             ]
-        argv += ["-device", "virtio-serial-device", "-device", "virtconsole,chardev=c"]
+        argv += ["-device", f"virtio-serial-{bus}"]
+        argv += ["-device", "virtconsole,chardev=c"]
         argv += ["-chardev", f"socket,id=c,fd={fds[-1]}"]
         argv = ["setpriv", "--pdeathsig", "KILL", "--", *argv]
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, pass_fds=fds)

@@ -11,7 +11,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from service_vm import ADDRESS, ServiceVm, Wire, service_vm
+from service_vm import ADDRESS, MACHINES, ServiceVm, Wire, service_vm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,20 +35,26 @@ def noise(seed: int, sectors: int) -> bytes:
     return hashlib.shake_256(bytes([seed])).digest(sectors * SECTOR)
 
 
+@pytest.fixture(scope="module", params=MACHINES)
+def machine(request: pytest.FixtureRequest) -> str:
+    """Its disk and wire are behind virtio-mmio, or behind PCI."""
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(tmp_path_factory: pytest.TempPathFactory, machine: str) -> Path:
     """The disk's file, with known bytes in it."""
-    path = tmp_path_factory.mktemp("disk") / "disk.raw"
+    path = tmp_path_factory.mktemp(f"disk-{machine}") / "disk.raw"
     path.write_bytes(noise(7, SECTORS))
     return path
 
 
 @pytest.fixture(scope="module")
-def disk(file: Path) -> Iterator[ServiceVm]:
+def disk(file: Path, machine: str) -> Iterator[ServiceVm]:
     """A disk service whose wire may be jumbo."""
     words = f"faults=on mtu=9000 aoe.shelf={SHELF} aoe.slot={SLOT} "
     words += f"aoe.allow={US.hex(':')}"
-    with service_vm("disk", file.parent, 1, words, file) as vm:
+    with service_vm("disk", file.parent, 1, words, file, machine=machine) as vm:
         assert is_config(vm.wires[0].receive(), SHELF, SLOT)  # its announcement
         yield vm
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from service_vm import ServiceVm, service_vm
+from service_vm import MACHINES, ServiceVm, service_vm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,10 +19,13 @@ EVERYBODY = b"\xff" * 6
 NOBODY = bytes.fromhex("020000000f0f")  # has never sent a frame
 
 
-@pytest.fixture(scope="module")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceVm]:
-    """A net service that obeys faults."""
-    with service_vm("net", tmp_path_factory.mktemp("net"), 2, "faults=on") as vm:
+@pytest.fixture(scope="module", params=MACHINES)
+def net(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[ServiceVm]:
+    """A net service that obeys faults, behind virtio-mmio and behind PCI."""
+    folder = tmp_path_factory.mktemp("net")
+    with service_vm("net", folder, 2, "faults=on", machine=request.param) as vm:
         yield vm
 
 

@@ -23,6 +23,7 @@ static struct blk_device blk;
 static struct aoe_target target;
 static u64 ignored, malformed, failed;
 static bool driver_hangs;
+static bool no_room; /* the disk has all that it can hold: what is delayed is its debt, not ours */
 
 /* Requests that the disk works on, and those for which it had no room. */
 static struct {
@@ -110,17 +111,16 @@ static bool ask_disk(u16 frame, const struct aoe_request *request)
 		return false;
 	asked[number].request = *request;
 	asked[number].frame = frame;
+	service.heart.parts[ABI_DISK_DRIVER].done++;
 	return true;
 }
 
 static void ask_or_delay(u16 frame, const struct aoe_request *request)
 {
-	service.heart.parts[ABI_DISK_DRIVER].given++;
 	if (!driver_hangs && !queue_length(&delayed) && ask_disk(frame, request))
 		return;
 	if (queue_put(&delayed, frame))
 		return;
-	service.heart.parts[ABI_DISK_DRIVER].done++;
 	failed++;
 	pool_give(&pool, frame); /* the initiator asks again */
 }
@@ -165,6 +165,7 @@ static bool finish_done(void)
 	while (blk_take(&blk, &number, &good)) {
 		u16 frame = asked[number].frame;
 		failed += !good;
+		no_room = false;
 		service.heart.parts[ABI_DISK_DRIVER].done++;
 		send(frame, aoe_finish(&target, ethernet_of(frame), &asked[number].request, good));
 		any = true;
@@ -178,7 +179,8 @@ static bool ask_delayed(void)
 
 	for (u16 frame; (frame = queue_first(&delayed)) != NO_BUFFER; any = true) {
 		struct aoe_request request = look_at(frame);
-		if (!ask_disk(frame, &request))
+		no_room = !ask_disk(frame, &request);
+		if (no_room)
 			break;
 		queue_drop_first(&delayed);
 	}
@@ -234,7 +236,7 @@ static void reset_driver(void)
 	u32 number;
 
 	virtio_reset(blk.device);
-	driver_hangs = false;
+	driver_hangs = no_room = false;
 	finish_done();
 	while (count < BLK_REQUESTS && blk_withdraw(&blk, &number))
 		frames[count++] = asked[number].frame;
@@ -349,8 +351,14 @@ static void start(const char *words)
 	announce();
 }
 
+/* The driver owes what it could ask the disk for and what it has not taken back, not what the disk
+ * works on. */
 static void keep_books(void)
 {
+	struct part *driver = &service.heart.parts[ABI_DISK_DRIVER];
+	u16 used = vring_used_index(&blk.ring) - blk.ring.taken;
+
+	driver->given = driver->done + (no_room ? 0 : queue_length(&delayed)) + used;
 	port_keep_books(&port);
 }
 

@@ -23,6 +23,11 @@ static inline u32 inl(u16 port)
 	return value;
 }
 
+static inline void forget_page(u64 address)
+{
+	__asm__ volatile("invlpg (%0)" ::"r"(address) : "memory");
+}
+
 static inline u64 read_tsc(void)
 {
 	u32 low, high;
@@ -79,6 +84,26 @@ static inline void order_loads(void)
 static inline void order_stores(void)
 {
 	__asm__ volatile("" ::: "memory");
+}
+
+static inline u8 read_mmio8(u64 address)
+{
+	return *(volatile u8 *)address;
+}
+
+static inline void write_mmio8(u64 address, u8 value)
+{
+	*(volatile u8 *)address = value;
+}
+
+static inline u16 read_mmio16(u64 address)
+{
+	return *(volatile u16 *)address;
+}
+
+static inline void write_mmio16(u64 address, u16 value)
+{
+	*(volatile u16 *)address = value;
 }
 
 static inline u32 read_mmio32(u64 address)

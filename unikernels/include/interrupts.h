@@ -14,6 +14,9 @@ void start_interrupts(void);
 /* Lets a line of the I/O APIC (virtio-mmio) wake the loop. */
 void enable_line(u32 line);
 
+/* Where a device writes VECTOR_DEVICE to wake the loop (MSI-X). */
+u64 message_address(void);
+
 /* How often the timer has come. */
 u64 timer_ticks(void);
 void start_timer(u64 period_ns);

@@ -11,8 +11,10 @@
 
 #define VIRTIO_F_RING_EVENT_IDX 29
 #define VIRTIO_F_VERSION_1	32
+#define VIRTIO_F_RING_RESET	40
 
 #define VIRTIO_MAX_DEVICES 8
+#define VIRTIO_MAX_QUEUES  2
 
 struct virtio_device;
 
@@ -24,16 +26,17 @@ struct virtio_transport {
 	void (*accept_features)(struct virtio_device *device, u64 features);
 	u16 (*max_size)(struct virtio_device *device, u16 queue);
 	void (*enable_queue)(struct virtio_device *device, u16 queue, const struct vring *ring);
+	void (*reset_queue)(struct virtio_device *device, u16 queue); /* NULL: it cannot */
 	void (*kick)(struct virtio_device *device, u16 queue);
 	void (*acknowledge)(struct virtio_device *device);
 };
 
 struct virtio_device {
 	const struct virtio_transport *transport;
-	u32 id;				 /* VIRTIO_ID_*; 0: none */
-	u64 common, notify, config, isr; /* addresses of its registers */
-	u32 notify_step;
-	u32 line;
+	u32 id;			    /* VIRTIO_ID_*; 0: none */
+	u64 common, notify, config; /* addresses of its registers */
+	u32 notify_step, notify_bytes;
+	u64 doorbells[VIRTIO_MAX_QUEUES];
 	u64 features; /* what was accepted */
 };
 
@@ -45,6 +48,7 @@ struct virtio_devices {
 /* All devices there are: those that the command line names (virtio-mmio) and those on PCI. */
 void find_devices(struct virtio_devices *found, const char *words);
 void find_mmio_devices(struct virtio_devices *found, const char *words);
+void find_pci_devices(struct virtio_devices *found, const char *words);
 
 /* The `nth` device of a kind, NULL if there is none. */
 struct virtio_device *device_of(struct virtio_devices *found, u32 id, u32 nth);
@@ -59,6 +63,10 @@ void virtio_ready(struct virtio_device *device);
 
 /* The device is at rest when this returns: it uses nothing more. */
 void virtio_reset(struct virtio_device *device);
+
+/* Whether single queues can be reset while the device lives on; then as `virtio_reset`, of one. */
+bool virtio_can_reset_queues(const struct virtio_device *device);
+void virtio_reset_queue(struct virtio_device *device, u16 queue);
 
 /* Lets each device's line fall, so that it can be raised again. */
 void acknowledge_devices(struct virtio_devices *devices);

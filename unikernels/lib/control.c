@@ -39,7 +39,6 @@ void control_start(struct control *control, struct virtio_device *device)
 	virtio_add_ring(device, QUEUE_IN, &control->in, &in_memory);
 	virtio_add_ring(device, QUEUE_OUT, &control->out, &out_memory);
 	virtio_ready(device);
-	vring_ask_no_wake(&control->out);
 	for (u32 k = 0; k < IN_BUFFERS && k < control->in.size; k++)
 		offer_in(control, k);
 	out_free = (1u << OUT_BUFFERS) - 1;
@@ -108,5 +107,10 @@ void control_say(struct control *control, const char *text, ...)
 
 bool control_ask_wake(struct control *control)
 {
-	return control->device && vring_ask_wake(&control->in);
+	if (!control->device)
+		return false;
+	reclaim(control);
+	/* both: who watches takes a kick without a call for a debt */
+	bool any = vring_ask_wake(&control->out);
+	return vring_ask_wake(&control->in) || any;
 }

@@ -2,7 +2,8 @@
 /* entry.S: from the PVH entry (32 bits, no paging; xen/include/public/arch-x86/hvm/start_info.h)
  * to C in 64-bit mode.
  *
- * No page is both writable and executable, page 0 and the page below the stack are not there.
+ * No page is both writable and executable, the page below the stack is not there, nor is page 0
+ * once start_guest has read what the firmware left in it.
  * The first 2 MB, which hold the image, are mapped by 4 KB pages, the rest of RAM by 2 MB ones,
  * the devices' last GB of the first 4 uncached. */
 
@@ -41,8 +42,6 @@ _start:
 	shl	$12, %eax
 	xor	%edx, %edx		/* edx:ebx: what is allowed */
 	xor	%ebx, %ebx
-	test	%eax, %eax
-	jz	3f			/* null */
 	cmp	$SECOND_MB, %eax
 	jb	read_only		/* what the firmware left for us */
 	cmp	$__text_end, %eax
@@ -199,6 +198,7 @@ root_table:	    .skip 4096
 directory_pointers: .skip 4096
 low_directory:	    .skip 4096
 device_directory:   .skip 4096
+	.globl	page_table
 page_table:	    .skip 4096
 stack_guard:	    .skip 4096
 		    .skip 16384

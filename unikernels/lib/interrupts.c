@@ -110,6 +110,11 @@ void enable_line(u32 line)
 	write_mmio32(IOAPIC_WINDOW, VECTOR_DEVICE);
 }
 
+u64 message_address(void)
+{
+	return LAPIC | (u64)(read_mmio32(LAPIC_ID) >> 24) << 12;
+}
+
 void start_timer(u64 period_ns)
 {
 	write_mmio32(LAPIC_TIMER, LAPIC_PERIODIC | VECTOR_TIMER);

@@ -39,16 +39,21 @@ static void refill(struct net_port *port)
 	virtio_kick(port->device, QUEUE_RECEIVE, &port->receive);
 }
 
+static void add_rings(struct net_port *port)
+{
+	virtio_add_ring(port->device, QUEUE_RECEIVE, &port->receive, port->receive_memory);
+	virtio_add_ring(port->device, QUEUE_SEND, &port->send, port->send_memory);
+	vring_ask_no_wake(&port->send);
+}
+
 bool port_start(struct net_port *port)
 {
 	if (!virtio_begin(port->device, BIT(NET_F_MRG_RXBUF), NET_OFFLOADS | BIT(NET_F_MAC)))
 		return false;
 	for (u32 k = 0; k < sizeof(port->mac); k++)
 		port->mac[k] = ((volatile u8 *)port->device->config)[k];
-	virtio_add_ring(port->device, QUEUE_RECEIVE, &port->receive, port->receive_memory);
-	virtio_add_ring(port->device, QUEUE_SEND, &port->send, port->send_memory);
+	add_rings(port);
 	virtio_ready(port->device);
-	vring_ask_no_wake(&port->send);
 	refill(port);
 	return true;
 }
@@ -184,7 +189,14 @@ static void withdraw_all(struct net_port *port)
 
 bool port_reset(struct net_port *port, void (*keep)(struct net_port *port, u16 frame))
 {
-	virtio_reset(port->device);
+	bool alone = virtio_can_reset_queues(port->device);
+
+	if (alone) {
+		virtio_reset_queue(port->device, QUEUE_RECEIVE);
+		virtio_reset_queue(port->device, QUEUE_SEND);
+	} else {
+		virtio_reset(port->device);
+	}
 	port->hangs = false;
 	for (u16 frame; (frame = port_receive(port)) != NO_BUFFER;)
 		keep(port, frame);
@@ -193,7 +205,9 @@ bool port_reset(struct net_port *port, void (*keep)(struct net_port *port, u16 f
 	withdraw_all(port);
 	port->seen_used = port->seen_taken = 0;
 	port->resets++;
-	if (!port_start(port))
+	if (alone)
+		add_rings(port);
+	else if (!port_start(port))
 		return false;
 	port_work(port);
 	return true;

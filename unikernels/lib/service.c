@@ -32,6 +32,8 @@ static void obey(struct service *service, const char *line, bool faults)
 		control_say(control, "stats control refused=%lu unsaid=%lu lies=%lu",
 			    control->lines.refused, control->unsaid,
 			    control->in.lies + control->out.lies);
+	} else if (is_word(line, "version")) {
+		control_say(control, "version %u", ABI_VERSION);
 	} else if (is_word(line, "beat")) {
 		beat(&service->heart, control, now_ns());
 	} else if (!service->obey(line) && !(faults && obey_fault(service, line))) {

@@ -10,6 +10,7 @@
 #define MAPPED_END  (64ull << 20)
 #define LARGE_PAGE  (2ull << 20)
 #define RAM	    1
+#define WORDS_BYTES 2048
 
 struct start_info {
 	u32 magic, version, flags, nr_modules;
@@ -23,7 +24,10 @@ struct memory_range {
 };
 
 extern u8 __image_end[];
+extern volatile u64 page_table[]; /* of entry.S: the first 2 MB */
 extern u64 __stack_chk_guard;
+
+static char words[WORDS_BYTES];
 
 void start_guest(const struct start_info *info);
 
@@ -39,6 +43,24 @@ static u64 end_of_ram(const struct start_info *info)
 	panic("the memory map does not have the RAM that we run in");
 }
 
+/* The command line may lie in page 0, too. */
+static void keep_words(const char *found)
+{
+	size_t length = 0;
+
+	for (; found && found[length]; length++) {
+		require(length + 1 < WORDS_BYTES);
+		words[length] = found[length];
+	}
+}
+
+/* From here on a null pointer ends the guest. */
+static void guard_null(void)
+{
+	page_table[0] = 0;
+	forget_page(0);
+}
+
 __attribute__((no_stack_protector)) void start_guest(const struct start_info *info)
 {
 	__stack_chk_guard ^= read_tsc() << 8; /* its low byte stays, so that strings end there */
@@ -47,8 +69,10 @@ __attribute__((no_stack_protector)) void start_guest(const struct start_info *in
 	start_clock();
 
 	u64 end = end_of_ram(info);
+	keep_words((const char *)info->words);
+	guard_null();
 	struct boot boot = {
-		.words = (const char *)info->words,
+		.words = words,
 		.free_start = LARGE_PAGE,
 		.free_end = end < MAPPED_END ? end : MAPPED_END,
 	};

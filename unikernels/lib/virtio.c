@@ -20,6 +20,7 @@ void find_devices(struct virtio_devices *found, const char *words)
 {
 	found->count = 0;
 	find_mmio_devices(found, words);
+	find_pci_devices(found, words);
 }
 
 void virtio_reset(struct virtio_device *device)
@@ -34,6 +35,8 @@ bool virtio_begin(struct virtio_device *device, u64 needed, u64 wanted)
 	const struct virtio_transport *t = device->transport;
 
 	needed |= 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_F_RING_EVENT_IDX;
+	if (t->reset_queue)
+		wanted |= 1ull << VIRTIO_F_RING_RESET;
 	virtio_reset(device);
 	t->set_status(device, STATUS_ACKNOWLEDGE | STATUS_DRIVER);
 	device->features = t->offered_features(device) & (needed | wanted);
@@ -64,6 +67,16 @@ void virtio_ready(struct virtio_device *device)
 {
 	device->transport->set_status(device, STATUS_ACKNOWLEDGE | STATUS_DRIVER |
 						      STATUS_FEATURES_OK | STATUS_READY);
+}
+
+bool virtio_can_reset_queues(const struct virtio_device *device)
+{
+	return virtio_has(device, VIRTIO_F_RING_RESET);
+}
+
+void virtio_reset_queue(struct virtio_device *device, u16 queue)
+{
+	device->transport->reset_queue(device, queue);
 }
 
 void virtio_kick(struct virtio_device *device, u16 queue, struct vring *ring)

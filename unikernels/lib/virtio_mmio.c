@@ -137,7 +137,6 @@ void find_mmio_devices(struct virtio_devices *found, const char *words)
 			.id = id,
 			.common = address,
 			.config = address + REGISTER_CONFIG,
-			.line = (u32)line,
 		};
 		enable_line((u32)line);
 	}

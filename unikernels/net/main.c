@@ -79,7 +79,8 @@ static void reset(struct net_port *port)
 
 	if (!port_reset(port, forward))
 		panic("%s does not start again", port->name);
-	control_say(&service.control, "reset %s ns=%lu", port->name, now_ns() - began);
+	control_say(&service.control, "reset %s ns=%lu by=%s", port->name, now_ns() - began,
+		    virtio_can_reset_queues(port->device) ? "queues" : "device");
 }
 
 static bool obey(const char *line)
