@@ -24,6 +24,7 @@ VERBS = {
     "soak": "observer.cli.demo:soak",
     "bench": "observer.cli.bench:bench",
     "guest": "observer.cli.guest:guest",
+    "service": "observer.cli.service:service",
     "inject": "observer.cli.inject:inject",
     "testbed": "observer.cli.testbed:testbed",
 }

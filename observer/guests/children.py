@@ -19,7 +19,9 @@ _DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 @contextmanager
-def child(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def child(
+    argv: Sequence[str], log: Path, pass_fds: Sequence[int] = ()
+) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program while the block does, killed even when stopped or hung.
 
     It dies with the thread that started it, so that must be one that lasts.
@@ -31,6 +33,7 @@ def child(argv: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                pass_fds=pass_fds,
             )
         except FileNotFoundError as error:
             raise HostError(

@@ -15,7 +15,7 @@ from pyroute2 import IPRoute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["tap"]
+__all__ = ["open_tap", "silence", "tap"]
 
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
@@ -23,18 +23,28 @@ IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
 PREFIX = 24
 
 
-def _set_persistent(name: str, *, persistent: bool) -> None:
-    """Make the interface outlive its descriptor, or let it go with this one."""
+def open_tap(name: str) -> int:
+    """Make the interface, or attach to it; it lasts as long as the descriptor."""
     request = struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.ioctl(device, TUNSETIFF, request)
+    except OSError:
+        os.close(device)
+        raise
+    return device
+
+
+def _set_persistent(name: str, *, persistent: bool) -> None:
+    """Make the interface outlive its descriptor, or let it go with this one."""
+    device = open_tap(name)
+    try:
         fcntl.ioctl(device, TUNSETPERSIST, int(persistent))
     finally:
         os.close(device)
 
 
-def _silence(name: str) -> None:
+def silence(name: str) -> None:
     """Turn IPv6 off before the link is up: it would wake an idle guest."""
     switch = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
     if switch.exists():
@@ -48,7 +58,7 @@ def tap(name: str, address: str) -> Iterator[None]:
     _set_persistent(name, persistent=False)
     _set_persistent(name, persistent=True)
     try:
-        _silence(name)
+        silence(name)
         with IPRoute() as ip:
             index = ip.link_lookup(ifname=name)[0]
             ip.addr("add", index=index, address=address, prefixlen=PREFIX)

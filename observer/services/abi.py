@@ -70,6 +70,21 @@ class Abi:
             if name.startswith(prefix)
         }
 
+        self._parts = self._part_names()
+
+    def _part_names(self) -> dict[tuple[int, int], str]:
+        """Of the names that begin with a service's, e.g. NET_NIC: its parts."""
+        return {
+            (service, number): name.removeprefix(prefix).lower()
+            for service, title in self._services.items()
+            for name, number in self._numbers.items()
+            if name.startswith(prefix := f"{title.upper()}_")
+        }
+
+    def part_name(self, service: int, number: int) -> str:
+        """What a part of a service is called."""
+        return self._parts.get((service, number), f"part-{number}")
+
     @classmethod
     def of_header(cls) -> Abi:
         """Those that the images were built with."""

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`observer service`: the host's service VMs."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from observer.cli.output import print_table
+from observer.errors import DeadlineError, HostError, ProgramError
+from observer.services.folder import RUNTIME, service_folder
+
+if TYPE_CHECKING:
+    from observer.services.record import Record
+
+__all__ = ["service"]
+
+DOWN_SECONDS = 10.0
+
+
+def _record_of(name: str) -> Record | None:
+    """The record of a service whose keeper lives."""
+    from observer.guests.folder import is_kept
+    from observer.services.record import read_record
+
+    folder = service_folder(RUNTIME, name)
+    if folder is None or not is_kept(folder.path):
+        return None
+    return read_record(folder)
+
+
+def _runs(record: Record | None) -> bool:
+    """Whether its VM does: a keeper outlives it."""
+    return record is not None and Path(f"/proc/{record.pid}/root").exists()
+
+
+def _with_spares(names: tuple[str, ...]) -> list[str]:
+    """The services, each followed by its spare where it has one."""
+    from observer.services.images import images_file, read_images, spare_of
+
+    known = read_images(images_file())
+    return [
+        n for name in names for n in (name, spare_of(name)) if n == name or n in known
+    ]
+
+
+def _clear_away(name: str) -> None:
+    """Remove what a keeper that was killed has left."""
+    import shutil
+
+    from observer.services.links import remove_empty_bridges
+    from observer.services.record import read_record
+
+    folder = service_folder(RUNTIME, name)
+    record = read_record(folder) if folder else None
+    if folder is not None and record is not None:
+        remove_empty_bridges(record.spec.ports)
+        shutil.rmtree(folder.path)
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise HostError("Service VMs need root for KVM and their network: use sudo.")
+
+
+@click.group()
+def service() -> None:
+    """Start and end the service VMs that images.toml names."""
+
+
+def _start(name: str) -> None:
+    from observer.services.images import placed_images
+    from observer.services.record import READY
+
+    argv = [sys.executable, "-m", "observer.services.keeper"]
+    keeper = subprocess.Popen(
+        [*argv, str(RUNTIME), str(placed_images()), name],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        text=True,
+    )
+    if keeper.stdout is None:
+        raise AssertionError("it was opened as a pipe")
+    said = keeper.stdout.readline().strip()
+    if said != READY:
+        keeper.wait()
+        raise ProgramError(said or f"The keeper of {name} ended without a word.")
+
+
+@service.command()
+@click.argument("names", nargs=-1, required=True)
+def up(names: tuple[str, ...]) -> None:
+    """Start the services NAMES; those that are up already are left alone."""
+    _need_root()
+    for name in _with_spares(names):
+        if not _runs(record := _record_of(name)):
+            if record is not None:
+                _end(record)
+            _start(name)
+            record = _record_of(name)
+        if record is None:
+            raise ProgramError(f"{name} ended as soon as it was up.")
+        click.echo(f"{name} is up: process {record.pid}")
+
+
+def _end(record: Record) -> None:
+    """End a keeper, and its VM with it."""
+    keeper = os.pidfd_open(record.keeper)
+    try:
+        if _record_of(record.name) != record:  # the number may be another's by now
+            return
+        signal.pidfd_send_signal(keeper, signal.SIGTERM)
+        if not select.select([keeper], [], [], DOWN_SECONDS)[0]:
+            raise DeadlineError(
+                f"The keeper of {record.name}, process {record.keeper}, did not end in "
+                f"{DOWN_SECONDS:.0f} s: kill it, then run `observer service up` or "
+                "`down` again."
+            )
+    finally:
+        os.close(keeper)
+
+
+@service.command()
+@click.argument("names", nargs=-1, required=True)
+def down(names: tuple[str, ...]) -> None:
+    """End the services NAMES; those that are not up are left alone."""
+    _need_root()
+    for name in _with_spares(names):
+        if (record := _record_of(name)) is None:
+            _clear_away(name)
+            click.echo(f"{name} is not up")
+            continue
+        _end(record)
+        click.echo(f"{name} is down")
+
+
+@service.command()
+def status() -> None:
+    """Show the services of this host."""
+    from observer.services.images import images_file, read_images
+
+    rows = []
+    for name, spec in read_images(images_file()).items():
+        record = _record_of(name)
+        ports = ", ".join(
+            f"{port.tap} in {port.bridge}" if port.bridge else port.tap
+            for port in spec.ports
+        )
+        state = "up" if _runs(record) else "crashed" if record else "down"
+        pid = str(record.pid) if record and state == "up" else "-"
+        rows.append((name, state, pid, f"{spec.memory_mib} MiB", ports))
+    print_table(("NAME", "STATE", "PID", "MEMORY", "PORTS"), rows)

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control port of a service VM: lines out, answers back, within a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from observer.errors import DeadlineError, ProgramError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["order"]
+
+
+async def _exchange(socket: Path, line: str) -> list[str]:
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    try:
+        writer.write(line.encode() + b"\n")
+        await writer.drain()
+        said: list[str] = []
+        while got := (await reader.readline()).decode(errors="replace").rstrip("\r\n"):
+            if got in (f"ok {line}", f"refused {line}"):
+                if got.startswith("refused"):
+                    raise ProgramError(f"The service at {socket} refused: {line}.")
+                return said
+            said.append(got)
+        raise ProgramError(f"The service at {socket} closed its control port.")
+    finally:
+        writer.close()
+
+
+async def order(socket: Path, line: str, seconds: float) -> list[str]:
+    """Say a line; the lines that came before its `ok`.
+
+    Raises ProgramError where it is refused or nobody listens, DeadlineError where no
+    answer comes.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await _exchange(socket, line)
+    except TimeoutError:
+        raise DeadlineError(
+            f"The service at {socket} did not answer {line} in {seconds:g} s."
+        ) from None
+    except OSError as e:
+        raise ProgramError(f"The service at {socket} cannot be reached ({e}).") from e

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""QEMU's command line for a service VM, and the descriptors that it inherits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from observer.services.folder import ServiceFolder
+    from observer.services.images import ServiceSpec
+
+__all__ = ["ECAM", "Handed", "as_user", "qemu_argv"]
+
+# What an unprivileged process that serves three descriptors has no use for.
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+
+
+@dataclass(frozen=True)
+class Handed:
+    """Open descriptors that QEMU gets; it opens nothing else of the host's but KVM."""
+
+    memory: int
+    taps: tuple[int, ...]
+    vhosts: tuple[int, ...]
+    disk: int | None
+
+    def all(self) -> tuple[int, ...]:
+        """Every one of them."""
+        disk = () if self.disk is None else (self.disk,)
+        return (self.memory, *self.taps, *self.vhosts, *disk)
+
+
+# Where QEMU's microvm has the configuration space of PCI (its hw/i386/microvm.c).
+ECAM = "pci.ecam=0xe0000000"
+
+
+def mac_of(user: int, port: int) -> str:
+    """A locally administered address that no other service of the host has."""
+    return f"02:6f:62:{user >> 8 & 0xFF:02x}:{user & 0xFF:02x}:{port:02x}"
+
+
+def as_user(user: int, kvm_group: int | None) -> list[str]:
+    """Run what follows as a user who may do nothing but open KVM."""
+    groups = ["--clear-groups"] if kvm_group is None else ["--groups", str(kvm_group)]
+    ids = ["--reuid", str(user), "--regid", str(user), *groups]
+    no_rights = ["--no-new-privs", "--inh-caps=-all", "--bounding-set=-all"]
+    # again: the kernel forgets it when the user changes
+    return ["setpriv", *ids, *no_rights, "--pdeathsig", "KILL", "--"]
+
+
+def qemu_argv(
+    spec: ServiceSpec, image: Path, folder: ServiceFolder, handed: Handed, user: int
+) -> list[str]:
+    """QEMU for the service that the folder is called after."""
+    name = folder.path.name
+    size = f"{spec.memory_mib}M"
+    ram = f"memory-backend-file,id=ram,size={size},share=on,mem-path="
+    argv = ["qemu-system-x86_64", "-name", f"guest={name},debug-threads=on"]
+    argv += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    argv += ["-M", "microvm,pcie=on,pic=off,pit=off,rtc=off,memory-backend=ram"]
+    argv += ["-accel", "kvm", "-cpu", "host", "-m", size]
+    argv += ["-object", f"{ram}/proc/self/fd/{handed.memory}"]
+    argv += ["-kernel", str(image), "-append", f"{spec.words} {ECAM}"]
+    argv += ["-serial", f"file:{folder.console}"]
+    argv += ["-qmp", f"unix:{folder.qmp},server=on,wait=off"]
+    argv += ["-chardev", f"socket,id=control,path={folder.control},server=on,wait=off"]
+    argv += [
+        "-device",
+        "virtio-serial-pci",
+        "-device",
+        "virtconsole,chardev=control",
+    ]
+    for k, (tap, vhost) in enumerate(zip(handed.taps, handed.vhosts, strict=True)):
+        argv += ["-netdev", f"tap,id=port{k},fd={tap},vhost=on,vhostfd={vhost}"]
+        device = f"virtio-net-pci,netdev=port{k},mac={mac_of(user, k)},romfile="
+        argv += ["-device", device]
+    if handed.disk is not None:
+        argv += ["-add-fd", f"fd={handed.disk},set=1"]
+        # Not opened read-only first: there is one descriptor, for writing.
+        file = "driver=file,filename=/dev/fdset/1,node-name=file,auto-read-only=off"
+        raw = "driver=raw,file=file,node-name=disk,auto-read-only=off"
+        argv += ["-blockdev", file, "-blockdev", raw]
+        argv += ["-device", "virtio-blk-pci,drive=disk"]
+    return [*argv, "-sandbox", SANDBOX]

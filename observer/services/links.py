@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taps and bridges of service VMs.
+
+A tap lives as long as a descriptor of it is open: the keeper's copy lets frames queue
+in it while its VM is restarted, and leaves nothing behind when both are gone.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from pyroute2 import IPRoute, NetlinkError
+
+from observer.errors import HostError, UsageError
+from observer.guests.tap import open_tap, silence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from observer.services.images import Port
+
+__all__ = ["join", "open_port", "remove_empty_bridges"]
+
+OURS = "observer"  # the alias of a bridge that we made, and may remove
+
+
+def open_port(port: Port) -> int:
+    """Make the tap of a port; its descriptor."""
+    with IPRoute() as ip:
+        if ip.link_lookup(ifname=port.tap):
+            raise UsageError(
+                f"There is a network device {port.tap} already: end who uses it, or "
+                "name another in images.toml."
+            )
+    try:
+        return open_tap(port.tap)
+    except OSError as e:
+        raise HostError(
+            f"The tap {port.tap} cannot be made ({e.strerror}): load the module tun, "
+            "and use sudo."
+        ) from e
+
+
+def _own_address() -> str:
+    """A locally administered one: else a bridge takes, and changes, its ports'."""
+    return ":".join(f"{byte:02x}" for byte in b"\x02ob" + os.urandom(3))
+
+
+def _bridge(ip: IPRoute, name: str, mtu: int) -> int:
+    """The index of a bridge, made where it is not there."""
+    found = ip.link_lookup(ifname=name)
+    if not found:
+        ip.link("add", ifname=name, kind="bridge", address=_own_address())
+        found = ip.link_lookup(ifname=name)
+        ip.link("set", index=found[0], ifalias=OURS, mtu=mtu)
+        silence(name)
+    ip.link("set", index=found[0], state="up")
+    return int(found[0])
+
+
+def join(port: Port) -> str | None:
+    """Put a tap into its bridge, if it has one, and both up; the bridge's address."""
+    silence(port.tap)
+    with IPRoute() as ip:
+        (tap,) = ip.link_lookup(ifname=port.tap)
+        if port.bridge is None:
+            ip.link("set", index=tap, mtu=port.mtu, state="up")
+            return None
+        try:
+            bridge = _bridge(ip, port.bridge, port.mtu)
+            ip.link("set", index=tap, mtu=port.mtu, master=bridge, state="up")
+            (link,) = ip.get_links(bridge)
+        except NetlinkError as e:
+            raise HostError(
+                f"{port.tap} cannot join {port.bridge} ({os.strerror(e.code)}): "
+                "load the module bridge, and see that the name is a bridge's."
+            ) from e
+    return str(link.get_attr("IFLA_ADDRESS"))
+
+
+def remove_empty_bridges(ports: Iterable[Port]) -> None:
+    """Remove bridges that we made and that nobody uses any more."""
+    with IPRoute() as ip:
+        names = {port.bridge for port in ports if port.bridge}
+        for index in (i for name in names for i in ip.link_lookup(ifname=name)):
+            (link,) = ip.get_links(index)
+            ported = any(p.get_attr("IFLA_MASTER") == index for p in ip.get_links())
+            if link.get_attr("IFLA_IFALIAS") == OURS and not ported:
+                ip.link("del", index=index)

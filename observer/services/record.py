@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a keeper leaves word of: quick to import, for those who only ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.services.images import ServiceSpec
+
+if TYPE_CHECKING:
+    from observer.services.folder import ServiceFolder
+
+__all__ = ["READY", "Record", "read_record"]
+
+READY = "up"
+
+
+class Record(msgspec.Struct, frozen=True):
+    """What other processes need to know of a service that is up."""
+
+    name: str
+    pid: int
+    keeper: int
+    user: int
+    spec: ServiceSpec
+
+
+def read_record(folder: ServiceFolder) -> Record | None:
+    """What a keeper left word of; None if there is none."""
+    try:
+        return msgspec.json.decode(folder.record.read_bytes(), type=Record)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None

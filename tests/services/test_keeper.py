@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service that cannot be started: one sentence, and nothing half made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from observer.errors import ObserverError
+from observer.services.images import Port, ServiceSpec
+from observer.services.keeper import kept_service
+
+NET = ServiceSpec("net.elf", (Port("obs-none", "obs-none-br"),))
+
+
+def devices() -> set[str]:
+    return {path.name for path in Path("/sys/class/net").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"image": "none.elf"}, "none.elf is missing"),
+        ({"ports": (Port("lo", "obs-none-br"),)}, "network device lo already"),
+        ({"disk": "/nowhere/disk.img"}, "disk.img cannot be opened"),
+        ({"disk": "/dev/null"}, "too small"),
+        ({"disk": "/"}, "cannot be opened"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(
+    tmp_path: Path, changes: dict[str, object], said: str
+) -> None:
+    """A missing image, a name that is taken, a disk that is none."""
+    (tmp_path / "net.elf").touch()
+    runtime, before = tmp_path / "run", devices()
+    runtime.mkdir()
+    spec = msgspec.structs.replace(NET, **changes)
+
+    with (
+        pytest.raises(ObserverError, match=said) as caught,
+        kept_service("net", spec, 64_100, runtime, tmp_path),
+    ):
+        pytest.fail("it cannot be up")
+
+    assert caught.value.message.count(". ") == 0
+    assert devices() == before
+    assert not list(runtime.iterdir())
+
+
+def test_a_name_is_no_path(tmp_path: Path) -> None:
+    """It becomes part of one."""
+    with (
+        pytest.raises(ObserverError, match="no name for a service"),
+        kept_service("../net", NET, 64_100, tmp_path, tmp_path),
+    ):
+        pytest.fail("it cannot be up")
