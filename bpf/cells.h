@@ -14,6 +14,7 @@
 #define MAX_RINGS	 8192
 #define MAX_PROCESSES	 4096
 #define MAX_CPUS	 1024 /* a power of two */
+#define MAX_PARTS	 2    /* ABI_MAX_PARTS of unikernels/include/guest_abi.h */
 #define MAX_RINGS_PER_VM 16   /* further rings are counted in DROP_RING_LIST */
 #define NO_SLOT		 0xffffffffu
 
@@ -41,6 +42,7 @@ struct vm_cell {
 
 enum vm_flag {
 	VM_HLT_IN_GUEST = 1, /* HLT does not exit (cpu-pm=on): a silent vCPU may be an idle one */
+	VM_SERVICE = 2,	     /* it beats: a service VM, see struct service_cell */
 };
 
 /* A vCPU owes an exit of its own making for every limit of CPU time that it consumes. */
@@ -66,6 +68,34 @@ struct vcpu_cell {
 	__u64 suspected_ns;
 	__u32 suspicions;
 	__u32 id; /* vcpu_id */
+};
+
+/* One part of a service: it owes work while `done` differs from `given`. */
+struct part_cell {
+	__u32 done;
+	__u32 given;
+	__u64 since_ns; /* it owes work and has done none since; 0: it owes nothing */
+	__u64 suspected_ns;
+};
+
+/* A service VM says by hypercall that its loop turns, and how far each part is; in its VM's slot.
+ * It owes a beat, or another exit of its own making, and each part owes progress. */
+struct service_cell {
+	__u32 tid;     /* of the vCPU that beats; 0: this VM is no service */
+	__u8 service;  /* ABI_SERVICE_* */
+	__u8 nr_parts; /* as it says, at most MAX_PARTS */
+	__u8 version;  /* ABI_VERSION that it was built with */
+	__u8 armed;    /* its alarm is set */
+	__u64 task;    /* struct task_struct * of tid */
+	__u64 beat_ns;
+	__u64 beats;
+	__u64 sequence;
+	__u64 run_delay_ns; /* the thread's sched_info.run_delay at the last alarm on time */
+	__u64 suspected_ns;
+	struct part_cell parts[MAX_PARTS];
+	__u32 ignored; /* user: 1 raises no suspicion, it is nobody's service here */
+	__u32 pad;
+	__u64 reserved[2];
 };
 
 enum ring_kind {
@@ -139,6 +169,8 @@ enum suspicion_kind {
 	SUSPECT_UNCALLED =
 		9, /* a process took a kick and has not called since; value = age of the kick */
 	SUSPECT_STOPPED = 10, /* a VMM or back end got a signal that stops it; value = its number */
+	SUSPECT_SERVICE = 11, /* a service gave no sign; value = time in which it could have */
+	SUSPECT_PART = 12,    /* a part of a service owes work and does none; slot = which part */
 	NOTE_VM = 32,	      /* a VM was seen for the first time */
 	NOTE_RING = 33,	      /* a ring was seen for the first time */
 	NOTE_MODULE = 34,     /* a kernel module was loaded */

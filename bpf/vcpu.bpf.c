@@ -8,6 +8,7 @@
 #include "books.bpf.h"
 #include "core_fixes.h"
 #include "exit_reasons.h"
+#include "vcpus.bpf.h"
 
 const volatile u64 vcpu_limit_ns = 100 * MS;
 const volatile u64 validity_ns = 500 * MS; /* a guest silent for so long is asked */
@@ -16,10 +17,8 @@ const volatile u64 called_ns = 50 * MS;	   /* a guest that was called consumes w
 const volatile u64 grid_ns =
 	100 * MS; /* silent VMs become late together: few wake-ups for many VMs */
 
-SHARED_ARRAY(vcpus, struct vcpu_cell, MAX_VCPUS, BPF_F_MMAPABLE);
 SHARED_ARRAY(vcpu_alarms, struct alarm, MAX_VCPUS, 0);
 SHARED_ARRAY(vm_alarms, struct alarm, MAX_VMS, 0);
-SHARED_HASH(vcpu_by_tid, u32, u32, MAX_VCPUS);
 SHARED_HASH(vm_by_kvm, u64, u32, MAX_VMS);
 SLOT_QUEUE(free_vms, MAX_VMS);
 SLOT_QUEUE(free_vcpus, MAX_VCPUS);

@@ -5,24 +5,16 @@
 
 #include "books.bpf.h"
 #include "core_fixes.h"
+#include "waiting.bpf.h"
 
 #define VIRTIO_F_EVENT_IDX     29 /* include/uapi/linux/virtio_ring.h */
 #define VRING_USED_F_NO_NOTIFY 1
 #define VIRTIO_F_RING_PACKED   34
 
-extern const struct rq runqueues __ksym;
-
 struct debtor {
 	u64 waited_ns; /* since the debt was opened it waited so long for a CPU */
 	bool blocked;  /* it is in uninterruptible sleep */
 };
-
-static u64 waiting_since(struct task_struct *task)
-{
-	if (BPF_CORE_READ(task, __state) || BPF_CORE_READ(task, on_cpu))
-		return 0;
-	return BPF_CORE_READ(task, sched_info.last_queued);
-}
 
 static u64 run_delay(struct vhost_virtqueue *vq)
 {
@@ -41,19 +33,9 @@ static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 
 {
 	struct task_struct *task = vq_task(vq);
 	u64 delay = BPF_CORE_READ(task, sched_info.run_delay);
-	u64 queued = waiting_since(task);
 	u32 state = BPF_CORE_READ(task, __state);
 
-	d->waited_ns = delay > r->run_delay_ns ? delay - r->run_delay_ns : 0;
-	if (queued) {
-		/* last_queued is on the clock of the run queue, which ticks while somebody waits in
-		 * it */
-		const struct rq *rq =
-			bpf_per_cpu_ptr(&runqueues, BPF_CORE_READ(task, thread_info.cpu));
-		u64 clock = rq ? rq->clock : 0;
-		if (clock > queued)
-			d->waited_ns += clock - queued;
-	}
+	d->waited_ns = age_of(r->run_delay_ns, delay) + waits_now(task);
 	u64 age = age_of(r->since_ns, now);
 	if (d->waited_ns > age)
 		d->waited_ns = age;

@@ -39,6 +39,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vcpu: int = 100 * MS  # CPU time of a vCPU without an exit of its own
     backend: int = 20 * MS  # a kick not served, waiting for a CPU taken out
     starved: int = 30 * MS  # a back end waits for a CPU
+    service: int = 15 * MS  # a service VM gives no sign, waiting for a CPU taken out
+    part: int = 20 * MS  # a part of a service owes work and does none
     called: int = 50 * MS  # a guest that was called gives no sign
     validity: int = 500 * MS  # a sign of life is good for so long
     answer: int = 50 * MS  # a guest that was asked answers
@@ -50,6 +52,7 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the daemon keeps what."""
 
     runtime: str = "/run/observer"
+    services: str = "/run/observer-services"
     bpffs: str = "/sys/fs/bpf/observer"
 
 
@@ -68,6 +71,8 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             "vcpu_limit_ns": limits.vcpu,
             "backend_limit_ns": limits.backend,
             "starved_limit_ns": limits.starved,
+            "service_limit_ns": limits.service,
+            "part_limit_ns": limits.part,
             "called_ns": limits.called,
             "validity_ns": limits.validity,
             "answer_ns": limits.answer,

@@ -112,7 +112,7 @@ class Daemon:
             Questions(),
             on_verdict=self._publish,
             on_note=on_note,
-            on_module=self._arm_missing,
+            on_arrival=self._arm_missing,
         )
 
     def _publish(self, verdict: Verdict) -> None:

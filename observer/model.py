@@ -40,6 +40,8 @@ class SuspicionKind(IntEnum):
     UNANSWERED = 8
     UNCALLED = 9
     STOPPED = 10
+    SERVICE = 11
+    PART = 12
     NOTE_VM = 32
     NOTE_RING = 33
     NOTE_MODULE = 34
@@ -69,6 +71,8 @@ class VerdictKind(StrEnum):
     BACKEND_BLOCKED = "backend-blocked"
     GUEST_HUNG = "guest-hung"
     VCPU_HUNG = "vcpu-hung"
+    SERVICE_HUNG = "service-hung"
+    PART_HUNG = "part-hung"
 
 
 class BackEnd(msgspec.Struct, frozen=True):

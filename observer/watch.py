@@ -52,6 +52,21 @@ ACTIONS = {
     VerdictKind.BACKEND_BLOCKED: "would alert: the host's storage is stuck",
     VerdictKind.GUEST_HUNG: "would reset the guest",
     VerdictKind.VCPU_HUNG: "would inject an NMI, else reset the guest",
+    VerdictKind.SERVICE_HUNG: "would restart the service, or switch to its spare",
+    VerdictKind.PART_HUNG: "would reset the part, else restart the service",
+}
+
+# What an open verdict on the same VM explains.
+_CAUSES = {
+    VerdictKind.GUEST_HUNG: (
+        VerdictKind.VCPU_HUNG,
+        VerdictKind.VMM_STOPPED,
+        VerdictKind.VMM_HUNG,
+        VerdictKind.SERVICE_HUNG,
+    ),
+    VerdictKind.VCPU_HUNG: (VerdictKind.SERVICE_HUNG,),
+    VerdictKind.SERVICE_HUNG: (VerdictKind.VMM_STOPPED, VerdictKind.VMM_HUNG),
+    VerdictKind.PART_HUNG: (VerdictKind.SERVICE_HUNG, VerdictKind.BACKEND_HUNG),
 }
 
 
@@ -67,7 +82,7 @@ class Watch:
         *,
         on_verdict: Callable[[Verdict], None],
         on_note: Callable[[str, str], None] = lambda _kind, _text: None,
-        on_module: Callable[[], None] = lambda: None,
+        on_arrival: Callable[[], None] = lambda: None,
         proc: Path = Path("/proc"),
     ) -> None:
         self.books, self.policy, self.clock = books, policy, clock
@@ -77,12 +92,12 @@ class Watch:
         self.open: dict[tuple[int, str], Verdict] = {}
         self.refuted: dict[str, int] = {}
         self._on_verdict, self._on_note = on_verdict, on_note
-        self._on_module = on_module
+        self._on_arrival = on_arrival
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
         self._rechecking: asyncio.Task[None] | None = None
-        self._rehearsing: asyncio.Task[Look] | None = None
+        self._rehearsals: dict[SuspicionKind, asyncio.Task[Look]] = {}
 
     # -- taking ---------------------------------------------------------------
 
@@ -94,7 +109,7 @@ class Watch:
                 case SuspicionKind.NOTE_VM | SuspicionKind.NOTE_RING:
                     self.discover()
                 case SuspicionKind.NOTE_MODULE:
-                    self._on_module()
+                    self._on_arrival()
                 case SuspicionKind.SILENT:
                     silent.append(suspicion)
                 case _:
@@ -162,9 +177,7 @@ class Watch:
 
     def _explained(self, vm: Vm, look: Confirmed) -> bool:
         """Say whether a silence has its cause in a verdict that is open already."""
-        if look.kind is not VerdictKind.GUEST_HUNG:
-            return False
-        causes = (VerdictKind.VCPU_HUNG, VerdictKind.VMM_STOPPED, VerdictKind.VMM_HUNG)
+        causes = _CAUSES.get(look.kind, ())
         return any(
             slot == vm.slot and verdict.kind in causes
             for (slot, _), verdict in self.open.items()
@@ -185,6 +198,8 @@ class Watch:
         slots = np.flatnonzero(self.books.vms["tgid"])
         pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
         found = await asyncio.to_thread(self._read, pids)
+        if any(vm.slot not in self.vms for vm in found):
+            self._on_arrival()  # the first service VM: its programs are not there yet
         for vm in found:
             if vm.slot not in self.vms:
                 self._on_note("vm", f"{vm.name} (pid {vm.pid}) is watched")
@@ -205,11 +220,12 @@ class Watch:
             for slot in self.ring_slots(vm.slot)
             if self.books.rings[slot]["kind"] == RingKind.VHOST
         )
-        slot = next(served, None)
-        if self._rehearsing is None and slot is not None:
-            now = self.clock.now_ns()
-            play = Suspicion(SuspicionKind.STARVED, now, now, 0, vm.pid, vm.slot, slot)
-            self._rehearsing = asyncio.create_task(self._looks.look(vm, play))
+        service = vm.slot if self._looks.is_service(vm) else None
+        now, plays = self.clock.now_ns(), ((SuspicionKind.STARVED, next(served, None)),)
+        for kind, slot in (*plays, (SuspicionKind.SERVICE, service)):
+            if slot is not None and kind not in self._rehearsals:
+                play = Suspicion(kind, now, now, 0, vm.pid, vm.slot, slot)
+                self._rehearsals[kind] = asyncio.create_task(self._looks.look(vm, play))
 
     def _read(self, pids: dict[int, int]) -> list[Vm]:
         back_ends = find_back_ends(self.proc, pids)
@@ -335,7 +351,7 @@ class Watch:
             await stop.wait()
         finally:
             loop.remove_reader(self.books.fileno())
-            own = (self._settling, self._rechecking, self._rehearsing)
+            own = (self._settling, self._rechecking, *self._rehearsals.values())
             for task in [*self._cases.values(), *own]:
                 if task is not None:
                     task.cancel()

@@ -11,10 +11,10 @@ import numpy as np
 from observer.cases.back_end import BackEndCase
 from observer.cases.guest import GuestCase
 from observer.cases.reach import Reach
+from observer.cases.service import ServiceCase
 from observer.clock import MS, SECOND
 from observer.confirm.process import judge_exit, judge_stop
 from observer.confirm.vcpu import Lateness, VcpuLook, judge_vcpu
-from observer.inventory.task import look_at_task
 from observer.model import (
     BackEnd,
     Confirmed,
@@ -42,10 +42,15 @@ class Cases:
         self._reach = Reach(watch)
         self._guests = GuestCase(watch, self._reach)
         self._back_ends = BackEndCase(watch, self._reach)
+        self._services = ServiceCase(watch, self._reach)
 
     def server_of(self, vm: Vm, slot: int) -> BackEnd:
         """Who serves a ring that a process serves."""
         return self._back_ends.server_of(vm, slot)
+
+    def is_service(self, vm: Vm) -> bool:
+        """Whether it is a service VM of this host's."""
+        return self._services.folder_of(vm) is not None
 
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the suspicion holds."""
@@ -56,6 +61,8 @@ class Cases:
                 return await self._vcpu(vm, suspicion)
             case SuspicionKind.CALLED | SuspicionKind.UNANSWERED:
                 return await self._guests.look(vm, suspicion)
+            case SuspicionKind.SERVICE | SuspicionKind.PART:
+                return await self._services.look(vm, suspicion)
             case _:
                 return await self._back_ends.look(vm, suspicion)
 
@@ -64,6 +71,7 @@ class Cases:
         is_vmm = suspicion.tgid == vm.pid
         back_end = next((b for b in vm.back_ends if b.pid == suspicion.tgid), None)
         name = vm.name if is_vmm else (back_end.name if back_end else "back end")
+        kept = self._services.is_kept(vm) if is_vmm else None
         while True:
             age_ns = self._watch.clock.now_ns() - suspicion.now_ns
             seen = self._reach.task(suspicion.tgid)
@@ -76,6 +84,7 @@ class Cases:
                     age_ns=age_ns,
                     seen=seen,
                     start_ticks=vm.start_ticks if is_vmm else 0,
+                    kept=kept,
                 )
             else:
                 look = judge_stop(
@@ -92,9 +101,7 @@ class Cases:
 
     def _look_at_vcpu(self, vm: Vm, slot: int) -> VcpuLook:
         cell = self._watch.books.vcpus[slot]
-        task = look_at_task(
-            self._watch.proc / str(vm.pid) / "task" / str(int(cell["tid"]))
-        )
+        task = self._reach.thread(vm, int(cell["tid"]))
         return VcpuLook(
             own_exits=int(cell["own_exits"]),
             host_exits=int(cell["host_exits"]),
@@ -150,6 +157,8 @@ class Cases:
                 cells = self._watch.vcpus_of(vm_slot)
                 late = cells["suspected_exits"] == cells["own_exits"] + 1
                 return not bool(np.any(late))
+            case VerdictKind.SERVICE_HUNG | VerdictKind.PART_HUNG:
+                return self._services.recovered(vm_slot, verdict)
             case VerdictKind.BACKEND_CRASHED | VerdictKind.VMM_CRASHED:
                 return True  # an event, not a state: it is told once
             case _:

@@ -57,11 +57,14 @@ class Reach:
         """Look at a process's leader."""
         return look_at_task(self._watch.proc / str(pid))
 
+    def thread(self, vm: Vm, tid: int) -> TaskLook:
+        """Look at one thread of a VMM."""
+        return look_at_task(self._watch.proc / str(vm.pid) / "task" / str(tid))
+
     def vcpu_tasks(self, vm: Vm) -> dict[int, TaskLook]:
         """Look at the threads of a VM's vCPUs."""
-        folder = self._watch.proc / str(vm.pid) / "task"
         tids = [int(t) for t in self._watch.vcpus_of(vm.slot)["tid"]]
-        return {tid: look_at_task(folder / str(tid)) for tid in tids}
+        return {tid: self.thread(vm, tid) for tid in tids}
 
     def out_of_kvm(self, vm: Vm) -> bool:
         """No vCPU is in KVM_RUN: the VMM keeps them from running."""

@@ -38,17 +38,22 @@ def judge_exit(  # noqa: PLR0913 - the evidence has as many parts
     age_ns: int,
     seen: TaskLook,
     start_ticks: int,
+    kept: bool | None,
 ) -> Look:
     """Say whether a process that is said to exit has failed.
 
     `seen` is the process now, `start_ticks` its start time as we knew it (0: unknown).
+    `kept` says whether a service VM's keeper still wants it, None of others: a service
+    that resets ends its VMM with status 0.
     """
     same = not start_ticks or seen.start_ticks in (0, start_ticks)
     if same and not seen.gone:
         if age_ns < PATIENCE_NS:
             return LookAgain(2 * MS, "it still runs")
         return Refuted("the process runs on")
-    if code == 0:
+    if kept is False:
+        return Refuted("its keeper ended it")
+    if code == 0 and not kept:
         return Refuted("it ended by itself with status 0")
     return Confirmed(
         VerdictKind.VMM_CRASHED if is_vmm else VerdictKind.BACKEND_CRASHED,

@@ -21,6 +21,7 @@ from observer.kernel.pins import (
     unpin_all,
     unpin_older,
 )
+from observer.services.folder import RUNTIME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,11 +34,14 @@ OBJECTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "process": (),
     "vcpu": (("kvm",), ("kvm_amd", "kvm_intel")),
     "vring": (("kvm",), ("kvm_amd", "kvm_intel"), ("vhost",)),
+    "service": (("kvm",), ("kvm_amd", "kvm_intel")),
 }
 
 
-def needs_of(name: str, btf: Path) -> str | None:
-    """Say which module an object lacks; None where it can be loaded."""
+def needs_of(name: str, btf: Path, services: Path = RUNTIME) -> str | None:
+    """Say what an object lacks, e.g. a module; None where it can be loaded."""
+    if name == "service" and not services.exists():
+        return "no service VM was started here"
     for any_of in OBJECTS[name]:
         if not any((btf / module).exists() for module in any_of):
             return f"module {' or '.join(any_of)} is not loaded"

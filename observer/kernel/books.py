@@ -16,6 +16,7 @@ from observer.kernel.cells import (
     LIMITS,
     PROCESS,
     RING,
+    SERVICE,
     SUSPICION,
     VCPU,
     VM,
@@ -43,6 +44,7 @@ class Books(Protocol):
     vms: Cells
     vcpus: Cells
     rings: Cells
+    services: Cells
     left_out: dict[str, str]
 
     def fileno(self) -> int:
@@ -98,6 +100,7 @@ class PinnedBooks:
         self.vms = map_cells(self._fd("vms"), VM, LIMITS["vms"])
         self.vcpus = self._cells_or_none("vcpus", VCPU)
         self.rings = self._cells_or_none("rings", RING)
+        self.services = self._cells_or_none("services", SERVICE)
         self._drops = map_cells(self._fd("drops"), np.dtype("u8"), len(Drop))
         self._taken: list[Suspicion] = []
         self._ring = RingBuffer(
@@ -127,6 +130,8 @@ class PinnedBooks:
         """Map the cells of objects that were loaded just now."""
         if "vcpu" in objects:
             self.vcpus = self._cells_or_none("vcpus", VCPU)
+        if "service" in objects:
+            self.services = self._cells_or_none("services", SERVICE)
         if "vring" in objects:
             self.rings = self._cells_or_none("rings", RING)
 
@@ -188,6 +193,7 @@ class PinnedBooks:
         for kvm in list(self._libbpf.keys(self._fd("vm_by_kvm"), 8)):
             if self._lookup("vm_by_kvm", kvm, 4) == _u32(vm_slot):
                 self._delete("vm_by_kvm", kvm)
+        self.services[vm_slot] = np.zeros((), SERVICE)
         self.vms[vm_slot] = np.zeros((), VM)
         self._push("free_vms", vm_slot)
 

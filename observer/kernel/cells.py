@@ -13,8 +13,10 @@ import numpy.typing as npt
 __all__ = [
     "LIMITS",
     "NO_SLOT",
+    "PART",
     "PROCESS",
     "RING",
+    "SERVICE",
     "SUSPICION",
     "VCPU",
     "VM",
@@ -30,8 +32,9 @@ __all__ = [
 Cells = npt.NDArray[np.void]
 
 NO_SLOT = 0xFFFFFFFF
-LIMITS = {"vms": 2048, "vcpus": 8192, "rings": 8192}
+LIMITS = {"vms": 2048, "vcpus": 8192, "rings": 8192, "services": 2048}
 RINGS_PER_VM = 16
+MAX_PARTS = 2
 
 VM = np.dtype(
     [
@@ -109,6 +112,30 @@ RING = np.dtype(
         ("suspected_ns", "u8"),
         ("suspicions", "u8"),
         ("device", "u8"),
+    ]
+)
+
+PART = np.dtype(
+    [("done", "u4"), ("given", "u4"), ("since_ns", "u8"), ("suspected_ns", "u8")]
+)
+
+SERVICE = np.dtype(
+    [
+        ("tid", "u4"),
+        ("service", "u1"),
+        ("nr_parts", "u1"),
+        ("version", "u1"),
+        ("armed", "u1"),
+        ("task", "u8"),
+        ("beat_ns", "u8"),
+        ("beats", "u8"),
+        ("sequence", "u8"),
+        ("run_delay_ns", "u8"),
+        ("suspected_ns", "u8"),
+        ("parts", PART, (MAX_PARTS,)),
+        ("ignored", "u4"),
+        ("pad", "u4"),
+        ("reserved", "u8", (2,)),
     ]
 )
 

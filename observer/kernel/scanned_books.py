@@ -110,7 +110,8 @@ class ScannedBooks:
     ) -> None:
         self._maps, self._reader, self._detach = maps, reader, detach
         self.vms, self.vcpus, self.rings = maps.vms, maps.vcpus, maps.rings
-        self.left_out: dict[str, str] = {}
+        self.services = maps.services
+        self.left_out = {"service": "the scanning design does not keep beats"}
         self._scanner = Scanner(self, used, limits, reader)
         self._found: deque[Suspicion] = deque()
         self._failed: Exception | None = None

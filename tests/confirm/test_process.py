@@ -12,7 +12,12 @@ ALIVE = TaskLook("S", exiting=False, start_ticks=77, runtime_ns=0, waited_ns=0)
 
 
 def judged(
-    seen: TaskLook = ABSENT, code: int = 9, age_ns: int = 0, *, is_vmm: bool = True
+    seen: TaskLook = ABSENT,
+    code: int = 9,
+    age_ns: int = 0,
+    *,
+    is_vmm: bool = True,
+    kept: bool | None = None,
 ) -> Look:
     return judge_exit(
         is_vmm=is_vmm,
@@ -22,6 +27,7 @@ def judged(
         age_ns=age_ns,
         seen=seen,
         start_ticks=77,
+        kept=kept,
     )
 
 
@@ -44,6 +50,14 @@ def test_a_killed_back_end_crashed() -> None:
 def test_an_orderly_end_is_no_failure() -> None:
     """Status 0 is what `quit` and a guest's power-off leave."""
     assert isinstance(judged(code=0), Refuted)
+
+
+def test_a_service_never_ends_by_itself() -> None:
+    """A triple fault ends its VMM with status 0; its keeper kills it."""
+    crashed = judged(code=0, kept=True)
+    assert isinstance(crashed, Confirmed)
+    assert crashed.kind is VerdictKind.VMM_CRASHED
+    assert isinstance(judged(code=9, kept=False), Refuted)
 
 
 def test_a_process_that_runs_on_refutes() -> None:

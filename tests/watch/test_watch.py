@@ -15,6 +15,7 @@ from observer.inventory.guest_memory import RingWords
 from observer.kernel.cells import (
     LIMITS,
     RING,
+    SERVICE,
     VCPU,
     VM,
     Cells,
@@ -45,6 +46,7 @@ class FakeBooks:
         self.vms: Cells = np.zeros(LIMITS["vms"], VM)
         self.vcpus: Cells = np.zeros(LIMITS["vcpus"], VCPU)
         self.rings: Cells = np.zeros(LIMITS["rings"], RING)
+        self.services: Cells = np.zeros(LIMITS["services"], SERVICE)
         self.left_out: dict[str, str] = {}
         self.raised: list[Suspicion] = []
         self.watched: dict[int, int] = {}

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The case of a service VM: it is silent, or one of its parts does no work."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from observer.clock import SECOND
+from observer.confirm.guest import fair_step_ns
+from observer.confirm.service import PartLook, judge_part, judge_service
+from observer.errors import DeadlineError, ProgramError
+from observer.kernel.cells import RingKind
+from observer.model import (
+    Confirmed,
+    Look,
+    LookAgain,
+    Refuted,
+    SuspicionKind,
+    VerdictKind,
+)
+from observer.services.abi import Abi
+from observer.services.control import order
+from observer.services.folder import service_folder
+
+if TYPE_CHECKING:
+    from observer.cases.reach import Reach
+    from observer.model import Suspicion, Verdict, Vm
+    from observer.services.folder import ServiceFolder
+    from observer.watch import Watch
+
+__all__ = ["ServiceCase"]
+
+ANSWER_SECONDS = 1.0
+
+
+class ServiceCase:
+    """Looks at service VMs on behalf of a `Watch`."""
+
+    def __init__(self, watch: Watch, reach: Reach) -> None:
+        self._watch, self._reach = watch, reach
+        self._abi = Abi.of_header()
+
+    async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Look until it is clear whether the service, or its part, hangs."""
+        if (folder := self.folder_of(vm)) is None:
+            # any guest can make this hypercall
+            self._watch.books.services[vm.slot]["ignored"] = 1
+            return Refuted("it beats, yet is no service of this host")
+        if suspicion.kind is SuspicionKind.PART:  # it beats, so it is not paused
+            return await self._part(vm, suspicion)
+        if await self._reach.stopped(vm):
+            return Confirmed(
+                VerdictKind.VMM_STOPPED,
+                vm.name,
+                suspicion.since_ns,
+                f"{vm.name} is stopped by a signal or a tracer",
+            )
+        return await self._service(vm, suspicion, folder)
+
+    def folder_of(self, vm: Vm) -> ServiceFolder | None:
+        """The folder of a service that is up; None of a VM that is none."""
+        folder = service_folder(Path(self._watch.policy.paths.services), vm.name)
+        return folder if folder is not None and folder.control.exists() else None
+
+    def is_kept(self, vm: Vm) -> bool | None:
+        """Whether its keeper means it to run; None of a VM that is no service."""
+        cell = self._watch.books.services[vm.slot]
+        folder = service_folder(Path(self._watch.policy.paths.services), vm.name)
+        if not int(cell["tid"]) or int(cell["ignored"]) or folder is None:
+            return None
+        return folder.path.exists() and not folder.ending.exists()
+
+    def _sign_ns(self, slot: int) -> int:
+        books = self._watch.books
+        own = (int(ns) for ns in self._watch.vcpus_of(slot)["own_ns"])
+        signs = books.vms[slot]["sign_ns"], books.services[slot]["beat_ns"]
+        return max(*map(int, signs), *own)
+
+    async def _service(
+        self, vm: Vm, suspicion: Suspicion, folder: ServiceFolder
+    ) -> Look:
+        """Ask it for a beat, and wait for one on its vCPU's fair clock."""
+        clock, first_ns = self._watch.clock, self._sign_ns(vm.slot)
+        if first_ns > suspicion.since_ns:
+            return Refuted("it beats")
+        request = asyncio.create_task(order(folder.control, "beat", ANSWER_SECONDS))
+        tid = int(self._watch.books.services[vm.slot]["tid"])
+        task, last_ns, fair_ns = self._reach.thread(vm, tid), clock.now_ns(), 0
+        try:
+            while True:
+                before, task, now_ns = task, self._reach.thread(vm, tid), clock.now_ns()
+                ran_ns = task.runtime_ns - before.runtime_ns
+                # else it is in its VMM's hands, as when it is paused
+                if not self._reach.out_of_kvm(vm):
+                    step_ns = now_ns - last_ns
+                    fair_ns += fair_step_ns(step_ns, task.state == "R", ran_ns)
+                last_ns = now_ns
+                look = judge_service(
+                    name=vm.name,
+                    first_sign_ns=first_ns,
+                    sign_ns=self._sign_ns(vm.slot),
+                    fair_ns=fair_ns,
+                    age_ns=now_ns - suspicion.now_ns,
+                    late_ns=now_ns - suspicion.since_ns,
+                    since_ns=suspicion.since_ns,
+                    asked=not request.done() or request.exception() is None,
+                )
+                if not isinstance(look, LookAgain):
+                    return look
+                await asyncio.sleep(look.in_ns / SECOND)
+        finally:
+            request.cancel()
+            with suppress(asyncio.CancelledError, DeadlineError, ProgramError):
+                await request
+
+    def _look_at_part(self, slot: int, number: int) -> PartLook:
+        cell = self._watch.books.services[slot]
+        part = cell["parts"][number]
+        return PartLook(int(cell["beats"]), int(part["done"]), int(part["given"]))
+
+    def name_of(self, vm: Vm, number: int) -> str:
+        """A part as an operator knows it."""
+        service = int(self._watch.books.services[vm.slot]["service"])
+        return f"{vm.name}/{self._abi.part_name(service, number)}"
+
+    def _back_end_owes(self, slot: int) -> bool:
+        """Of vhost: what QEMU itself works on is in no part's books."""
+        rings = (self._watch.books.rings[s] for s in self._watch.ring_slots(slot))
+        return any(r["since_ns"] for r in rings if r["kind"] == RingKind.VHOST)
+
+    async def _part(self, vm: Vm, suspicion: Suspicion) -> Look:
+        clock, number = self._watch.clock, suspicion.slot
+        first, first_ns = self._look_at_part(vm.slot, number), clock.now_ns()
+        while True:
+            now_ns = clock.now_ns()
+            look = judge_part(
+                name=self.name_of(vm, number),
+                first=first,
+                now=self._look_at_part(vm.slot, number),
+                back_end_owes=self._back_end_owes(vm.slot),
+                age_ns=now_ns - first_ns,
+                late_ns=now_ns - suspicion.since_ns,
+                since_ns=suspicion.since_ns,
+                silence_ns=self._watch.policy.limits.service * 2,
+            )
+            if not isinstance(look, LookAgain):
+                return look
+            await asyncio.sleep(look.in_ns / SECOND)
+
+    def recovered(self, vm_slot: int, verdict: Verdict) -> bool:
+        """Say whether the service beats, or the part works, since the verdict."""
+        if verdict.kind is VerdictKind.SERVICE_HUNG:
+            return self._sign_ns(vm_slot) > verdict.monotonic_ns
+        vm, cell = self._watch.vms.get(vm_slot), self._watch.books.services[vm_slot]
+        if vm is None:
+            return True
+        number = next(
+            k
+            for k in range(len(cell["parts"]))
+            if self.name_of(vm, k) == verdict.subject
+        )
+        since_ns = int(cell["parts"][number]["since_ns"])
+        return not since_ns or since_ns > verdict.monotonic_ns

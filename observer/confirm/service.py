@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Second look at a service VM that gives no sign, or a part of it that does no work."""
+
+from __future__ import annotations
+
+import msgspec
+
+from observer.clock import MS
+from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
+
+__all__ = ["LOOKS_APART_NS", "PartLook", "judge_part", "judge_service"]
+
+LOOKS_APART_NS = 5 * MS
+PATIENCE_NS = 1000 * MS
+ANSWER_NS = 10 * MS  # a loop that turns answers within one period of beats
+
+
+class PartLook(msgspec.Struct, frozen=True):
+    """What the last beat said of a part, and which beat that was."""
+
+    beats: int
+    done: int
+    given: int
+
+
+def judge_service(  # noqa: PLR0913 - all that it weighs is an argument
+    *,
+    name: str,
+    first_sign_ns: int,
+    sign_ns: int,
+    fair_ns: int,
+    age_ns: int,
+    late_ns: int,
+    since_ns: int,
+    asked: bool,
+) -> Look:
+    """Compare the newest signs; `fair_ns` is the time in which it could have given one.
+
+    `asked` says whether its control port took our request for a beat.
+    """
+    if sign_ns > first_sign_ns:
+        return Refuted("it beats")
+    if fair_ns < ANSWER_NS:
+        if age_ns > PATIENCE_NS:
+            return Refuted("its VMM, or the host, keeps it from running")
+        return LookAgain(LOOKS_APART_NS, "it may still answer")
+    how = (
+        "and does not answer on its control port" if asked else "and could not be asked"
+    )
+    return Confirmed(
+        VerdictKind.SERVICE_HUNG,
+        name,
+        since_ns,
+        f"{name} has given no sign for {late_ns / MS:.0f} ms {how}",
+    )
+
+
+def judge_part(  # noqa: PLR0913
+    *,
+    name: str,
+    first: PartLook,
+    now: PartLook,
+    back_end_owes: bool,
+    age_ns: int,
+    late_ns: int,
+    since_ns: int,
+    silence_ns: int,
+) -> Look:
+    """Compare two beats; a service silent for `silence_ns` is another matter."""
+    if now.done != first.done or now.done == now.given:
+        return Refuted("it does its work")
+    if back_end_owes:
+        if age_ns > silence_ns:
+            return Refuted("a back end owes it service")
+        return LookAgain(LOOKS_APART_NS, "a back end may yet serve it")
+    if now.beats == first.beats:
+        if age_ns > silence_ns:
+            return Refuted("its service is silent: that is another matter")
+        return LookAgain(LOOKS_APART_NS, "its service has not said more")
+    owed = (now.given - now.done) % (1 << 32)
+    return Confirmed(
+        VerdictKind.PART_HUNG,
+        name,
+        since_ns,
+        f"{name} owes {owed} and has done nothing for {late_ns / MS:.0f} ms, "
+        "while its service beats",
+    )
