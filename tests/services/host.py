@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts on a bridge, each a network namespace, and numbered datagrams between them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import subprocess
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from pyroute2 import netns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PORT = 4711
+NUMBER = struct.Struct("!I")
+LAST_SECONDS = 3.0
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, timeout=60)
+
+
+@contextmanager
+def host(name: str, bridge: str, address: str) -> Iterator[socket.socket]:
+    """A UDP socket on a host of its own, joined to the bridge."""
+    ip("netns", "add", name)
+    try:
+        ends = f"v-{name}", "eth0"
+        ip(*("link", "add", ends[0], "type", "veth"), *("peer", ends[1], "netns", name))
+        ip("link", "set", ends[0], "master", bridge, "up")
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", ends[1])
+        ip("-n", name, "link", "set", ends[1], "up")
+        netns.pushns(name)
+        try:
+            end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        finally:
+            netns.popns()
+        with end:
+            end.bind((address, PORT))
+            end.settimeout(LAST_SECONDS)
+            yield end
+    finally:
+        ip("netns", "delete", name)
+
+
+class Flow:
+    """Numbered datagrams from one host to another while the block runs."""
+
+    def __init__(self, sender: socket.socket, receiver: socket.socket) -> None:
+        self._sender, self._receiver = sender, receiver
+        self._over = threading.Event()
+        self.sent = 0
+        self.received: list[int] = []
+        self._threads = [threading.Thread(target=t) for t in (self._send, self._take)]
+
+    def _send(self) -> None:
+        while not self._over.wait(0.003):
+            self._sender.sendto(NUMBER.pack(self.sent), self._receiver.getsockname())
+            self.sent += 1
+
+    def _take(self) -> None:
+        while True:
+            try:
+                (number,) = NUMBER.unpack(self._receiver.recv(100))
+                self.received.append(number)
+            except TimeoutError:
+                if self._over.is_set():
+                    return  # silent for as long as nothing can still be under way
+
+    def wait_for(self, count: int, seconds: float = 60.0) -> None:
+        """Until so many more have arrived."""
+        deadline, wanted = time.monotonic() + seconds, len(self.received) + count
+        while len(self.received) < wanted:
+            assert time.monotonic() < deadline, f"only {len(self.received)} arrived"
+            time.sleep(0.01)
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk service and the host's AoE initiator; mkfs, fsck, the file are oracles."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from observer.guests.waiting import wait_until
+from observer.services.folder import RUNTIME, ServiceFolder
+from observer.services.images import images_file
+from observer.services.record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+
+ETC = Path("/etc/observer/images.toml")
+DISK = ServiceFolder(RUNTIME / "disk")
+FILE = Path("/var/lib/observer/disk.img")
+DEVICE = Path("/dev/etherd/e0.0")
+BRIDGE = Path("/sys/class/net/obs-storage")
+DISK_MIB = 64
+BLOCK = 4096
+BACK_MS = 100
+
+
+def service(*words: str) -> None:
+    argv = [sys.executable, "-m", "observer", "service", *words]
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def run(*argv: str) -> str:
+    done = subprocess.run(
+        argv, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def device() -> Iterator[int]:
+    """The disk as a block device of this host, opened past its cache."""
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    with FILE.open("wb") as file:
+        file.truncate(DISK_MIB << 20)
+    ETC.parent.mkdir(exist_ok=True)
+    ETC.write_text(images_file().read_text())
+    service("up", "disk")
+    run("modprobe", "aoe", "aoe_iflist=obs-storage")
+    wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
+    fd = os.open(DEVICE, os.O_RDWR | os.O_DIRECT)
+    yield fd
+    os.close(fd)
+    service("down", "disk")
+    assert not BRIDGE.exists()
+    run("modprobe", "-r", "aoe")
+    ETC.unlink()
+
+
+def test_a_filesystem_holds_on_it(device: int) -> None:
+    """Made and checked through the initiator; what was written is in the file."""
+    assert os.lseek(device, 0, os.SEEK_END) == DISK_MIB << 20
+    run("mkfs.ext4", "-q", "-F", str(DEVICE))
+    run("e2fsck", "-f", "-n", str(DEVICE))
+
+    buffer, chance = mmap.mmap(-1, BLOCK), random.Random(7)  # noqa: S311 - not for secrets
+    written = {}
+    for _ in range(64):
+        at = chance.randrange(DISK_MIB << 20 >> 12) * BLOCK
+        written[at] = buffer[:] = chance.randbytes(BLOCK)
+        assert os.pwrite(device, buffer, at) == BLOCK
+    os.fsync(device)
+
+    for at, data in written.items():
+        assert os.preadv(device, [buffer], at) == BLOCK
+        assert buffer[:] == data
+        with FILE.open("rb") as file:
+            file.seek(at)
+            assert file.read(BLOCK) == data
+
+
+class Writer:
+    """Writes blocks one after another; when each was done."""
+
+    def __init__(self, device: int) -> None:
+        self._device = device
+        self._over = threading.Event()
+        self.done_ns: list[int] = []
+        self._thread = threading.Thread(target=self._write)
+        self._thread.start()
+
+    def _write(self) -> None:
+        buffer = mmap.mmap(-1, BLOCK)
+        while not self._over.is_set():
+            number = len(self.done_ns)
+            buffer[:] = number.to_bytes(8, "little") * (BLOCK // 8)
+            os.pwrite(self._device, buffer, number % 1024 * BLOCK)
+            self.done_ns.append(time.time_ns())
+
+    def first_after(self, moment_ns: int) -> int | None:
+        return next((t for t in self.done_ns if t > moment_ns), None)
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def test_io_goes_on_when_the_target_is_back(
+    device: int, record_property: Callable[[str, object], None]
+) -> None:
+    """Killed under load and away for 3 s: no error, nothing lost, and no long wait."""
+    writer = Writer(device)
+    wait_until(lambda: len(writer.done_ns) > 400, 60, "it knew its round trip")
+    record = read_record(DISK)
+    assert record is not None
+    os.kill(record.keeper, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{record.pid}").exists(), 10, "it was gone")
+    time.sleep(3)  # the initiator backs off meanwhile
+    service("up", "disk")
+    back_ns = DISK.console.stat().st_mtime_ns  # it says "disk up"
+    wait_until(lambda: writer.first_after(back_ns) is not None, 60, "it wrote again")
+    gap_ms = ((writer.first_after(back_ns) or 0) - back_ns) / 1e6
+    record_property("io_gap_ms", gap_ms)
+    wait_until(lambda: len(writer.done_ns) > 200, 60, "it wrote on")
+    writer.end()
+
+    buffer = mmap.mmap(-1, BLOCK)
+    for number in range(max(0, len(writer.done_ns) - 1024), len(writer.done_ns)):
+        os.preadv(device, [buffer], number % 1024 * BLOCK)
+        assert buffer[:8] == number.to_bytes(8, "little"), number
+    assert gap_ms < BACK_MS

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the observer says of services that are broken, and of those that are not.
+
+OBSERVER_ROUNDS is how often each fault is injected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from host import Flow, host
+
+from observer.demo.voice import Voice, observer_running
+from observer.errors import DeadlineError, ProgramError
+from observer.guests.waiting import wait_until
+from observer.services.control import order
+from observer.services.folder import RUNTIME, ServiceFolder
+from observer.services.images import images_file
+from observer.services.record import read_record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from observer.model import Verdict
+
+pytestmark = [pytest.mark.service]
+
+ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
+ETC = Path("/etc/observer/images.toml")
+FILE = Path("/var/lib/observer/disk.img")
+DEVICE = Path("/dev/etherd/e0.0")
+QUIET_SECONDS = float(os.environ.get("OBSERVER_QUIET_SECONDS", "5"))
+PART_MS, SERVICE_MS = 20, 15
+MARGIN_MS, LONGEST_MS = 50, 1000  # what a verdict may add to its limit
+
+
+@dataclass(frozen=True)
+class Fault:
+    """How a service is broken, what is to be said of it, and how it is mended."""
+
+    service: str
+    name: str
+    kind: str
+    subject: str
+    limit_ms: float
+    reset: str | None = None  # else the service is started again
+
+
+FAULTS = (
+    Fault("net", "nic-hang", "part-hung", "net/nic", PART_MS, "nic"),
+    Fault("net", "netback-hang", "part-hung", "net/netback", PART_MS, "netback"),
+    Fault("net", "service-hang", "service-hung", "net", SERVICE_MS),
+    Fault("net", "service-crash", "vmm-crashed", "net", 0),
+    Fault("net", "kill", "vmm-crashed", "net", 0),
+    Fault("disk", "disk-hang", "part-hung", "disk/driver", PART_MS, "driver"),
+    Fault("disk", "target-hang", "part-hung", "disk/target", PART_MS, "target"),
+    Fault("disk", "service-hang", "service-hung", "disk", SERVICE_MS),
+)
+
+
+def service(*words: str) -> None:
+    argv = [sys.executable, "-m", "observer", "service", *words]
+    subprocess.run(argv, check=True, timeout=120)
+
+
+def say(name: str, line: str) -> None:
+    asyncio.run(order(ServiceFolder(RUNTIME / name).control, line, 10.0))
+
+
+def pid_of(name: str) -> int:
+    record = read_record(ServiceFolder(RUNTIME / name))
+    assert record is not None
+    return record.pid
+
+
+@pytest.fixture
+def broken_at_will() -> Iterator[None]:
+    """Both services, with leave to break; the disk is this host's own."""
+    FILE.parent.mkdir(parents=True, exist_ok=True)
+    with FILE.open("wb") as file:
+        file.truncate(16 << 20)
+    ETC.parent.mkdir(exist_ok=True)
+    text = images_file().read_text()
+    text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
+    ETC.write_text(text.replace("aoe.slot=0", "aoe.slot=0 faults=on"))
+    service("up", "net", "disk")
+    subprocess.run(["modprobe", "aoe", "aoe_iflist=obs-storage"], check=True)
+    wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
+    yield
+    service("down", "net", "disk")
+    subprocess.run(["modprobe", "-r", "aoe"], check=True)
+    ETC.unlink()
+
+
+class Reader:
+    """Reads the disk past the cache, block by block, while the block runs."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read)
+
+    def _read(self) -> None:
+        disk, buffer = os.open(DEVICE, os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, 4096)
+        while not self._over.wait(0.005):
+            os.preadv(disk, [buffer], 0)
+        os.close(disk)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def inject(fault: Fault) -> None:
+    """A service that hangs or is gone does not answer."""
+    if fault.name == "kill":
+        os.kill(pid_of(fault.service), signal.SIGKILL)
+        return
+    control = ServiceFolder(RUNTIME / fault.service).control
+    if fault.name.startswith("service-"):
+        with pytest.raises((DeadlineError, ProgramError)):
+            asyncio.run(order(control, f"fault {fault.name}", 0.5))
+    else:
+        asyncio.run(order(control, f"fault {fault.name}", 10.0))
+
+
+def mend(fault: Fault, voice: Voice) -> None:
+    """Afterwards it works as before, and the observer has seen that."""
+    seen = voice.notes()
+    if fault.reset:
+        say(fault.service, f"reset {fault.reset}")
+        back = f"recovered: {fault.service}: {fault.subject} is back"
+    else:
+        service("up" if fault.kind == "vmm-crashed" else "down", fault.service)
+        service("up", fault.service)
+        back = f"vm: {fault.service} (pid {pid_of(fault.service)})"
+    count = 0 if "pid" in back else seen.count(back)
+    wait_until(lambda: voice.notes().count(back) > count, 60, back)
+
+
+def judge(fault: Fault, verdicts: list[Verdict]) -> float:
+    """The right verdict and no other; how many ms after the debt it came."""
+    said = [(str(v.kind), v.subject) for v in verdicts]
+    assert said == [(fault.kind, fault.subject)], f"{fault.name}: {said}"
+    return (verdicts[0].monotonic_ns - verdicts[0].since_ns) / 1e6
+
+
+@pytest.mark.timeout(300 + 600 * ROUNDS)
+@pytest.mark.usefixtures("broken_at_will")
+def test_each_fault_is_said_and_nothing_else(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Down to the part; nothing in traffic nor in quiet, nor when they are ended."""
+    hosts = (
+        host("inside", "obs-guests", "10.7.0.1"),
+        host("outside", "obs-uplink", "10.7.0.2"),
+    )
+    added_ms: list[float] = []
+    with (
+        hosts[0] as inside,
+        hosts[1] as outside,
+        observer_running(tmp_path / "log") as voice,
+    ):
+        for name in ("net", "disk"):
+            wait_until(
+                lambda n=name: f"vm: {n} " in voice.notes(), 60, f"it saw {name}"
+            )
+        with Flow(inside, outside) as flow, Reader():
+            flow.wait_for(100)
+            time.sleep(QUIET_SECONDS)
+        time.sleep(QUIET_SECONDS)
+        assert not voice.since(0)
+        with Flow(inside, outside) as flow, Reader():
+            for round_ in range(ROUNDS):
+                for fault in FAULTS:
+                    flow.wait_for(30)
+                    began_ns = time.monotonic_ns()
+                    inject(fault)
+                    voice.wait(lambda v, n=began_ns: v.monotonic_ns > n, 10)
+                    mend(fault, voice)
+                    took_ms = judge(fault, voice.since(began_ns))
+                    record_property(f"{round_} {fault.service} {fault.name}", took_ms)
+                    added_ms.append(took_ms - fault.limit_ms)
+        before_ns = time.monotonic_ns()
+        service("down", "net")
+        wait_until(lambda: "its keeper ended it" in voice.notes(), 30, "its end")
+        assert not voice.since(before_ns)
+    # One of them may wait for an emulated CPU that others have.
+    assert statistics.median(added_ms) < MARGIN_MS, added_ms
+    assert max(added_ms) < LONGEST_MS, added_ms
