@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from observer.bench.boot import LINUX, Boot
 from observer.bench.compare import Row, Sample, rows_of
 from observer.bench.programs import Program
 from observer.bench.quiet import DaemonCost
 from observer.demo.report import HostFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from observer.bench.tool import Arm
@@ -40,6 +41,8 @@ PAID_FOR = (
 RSS_MIB = 45.0
 ARMED_NATIVE_S, ARMED_EMULATED_S = 0.3, 3.0
 WAKEUPS_PER_S = 10.0
+BOOT_RATIO = 20.0
+IMAGE_KIB, SERVICE_MIB = 64, 16
 VERSION_SECONDS = 30.0
 
 
@@ -68,6 +71,7 @@ class Weighed(msgspec.Struct, frozen=True):
     size: Size
     daemon: DaemonCost
     programs: list[Program]
+    boots: list[Boot]
 
 
 class BenchReport(msgspec.Struct, frozen=True):
@@ -84,6 +88,7 @@ class BenchReport(msgspec.Struct, frozen=True):
     rows: list[Row]
     daemon: DaemonCost
     programs: list[Program]
+    boots: list[Boot]
     samples: list[Sample]
 
 
@@ -96,7 +101,23 @@ def _at_most(name: str, figure: float, bar: float, unit: str) -> Check:
     return Check(name, figure, bar, unit, figure <= bar)
 
 
-def checks_of(rows: list[Row], daemon: DaemonCost, *, emulated: bool) -> list[Check]:
+def boot_checks_of(boots: list[Boot]) -> Iterator[Check]:
+    """Of each service VM: how small it is, and how much sooner there than Linux."""
+    linux = next(boot.median_ms for boot in boots if boot.guest == LINUX)
+    for boot in boots:
+        if boot.guest == LINUX:
+            continue
+        sooner = round(linux / boot.median_ms, 1)
+        name, kib = boot.guest, round(boot.image_bytes / 1024, 1)
+        passed = sooner >= BOOT_RATIO
+        yield Check(f"{name} is up sooner than Linux", sooner, BOOT_RATIO, "x", passed)
+        yield _at_most(f"{name}'s image", kib, IMAGE_KIB, "KiB")
+        yield _at_most(f"{name}'s memory", boot.memory_mib, SERVICE_MIB, "MiB")
+
+
+def checks_of(
+    rows: list[Row], daemon: DaemonCost, boots: list[Boot], *, emulated: bool
+) -> list[Check]:
     """Hold the figures against what was promised."""
     added = {row.arm: row.added_ns_per_exit for row in rows}
     ours = added["sleeping"]
@@ -112,6 +133,7 @@ def checks_of(rows: list[Row], daemon: DaemonCost, *, emulated: bool) -> list[Ch
         _at_most("armed", daemon.armed_s, armed, "s"),
         _at_most("wake-ups", daemon.wakeups_per_s, WAKEUPS_PER_S, "/s"),
         _at_most("arms that missed exits", len(missed), 0, ""),
+        *boot_checks_of(boots),
     ]
 
 
@@ -126,7 +148,7 @@ def report_of(
     """Make the report of what is known so far."""
     rows = rows_of(arms, samples)
     emulated = is_emulated(weighed.host)
-    checks = checks_of(rows, weighed.daemon, emulated=emulated)
+    checks = checks_of(rows, weighed.daemon, weighed.boots, emulated=emulated)
     return BenchReport(
         host=weighed.host,
         tools=weighed.tools,
@@ -139,6 +161,7 @@ def report_of(
         rows=rows,
         daemon=weighed.daemon,
         programs=weighed.programs,
+        boots=weighed.boots,
         samples=list(samples),
     )
 

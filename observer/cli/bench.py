@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,8 +14,6 @@ from observer.cli.demo import here_option, kernel_option
 from observer.cli.output import print_table
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from observer.bench.compare import Row, Sample
     from observer.bench.quiet import DaemonCost
     from observer.bench.report import BenchReport, Size, Weighed
@@ -75,6 +74,18 @@ def _show(report: BenchReport) -> None:
         ],
     )
     print_table(
+        ("GUEST", "IMAGE", "MEMORY", "UP AFTER"),
+        [
+            [
+                boot.guest,
+                f"{boot.image_bytes / 1024:.0f} KiB",
+                f"{boot.memory_mib} MiB",
+                f"{boot.median_ms:.0f} ms",
+            ]
+            for boot in report.boots
+        ],
+    )
+    print_table(
         ("CHECK", "FIGURE", "BAR", "RESULT"),
         [
             [c.name, f"{c.figure} {c.unit}", f"{c.bar}", "ok" if c.passed else "FAIL"]
@@ -85,11 +96,13 @@ def _show(report: BenchReport) -> None:
 
 def _weigh(size: Size, folder: Path, elf: Path) -> Weighed:
     """Measure what needs no comparison."""
+    from observer.bench.boot import boots_of
     from observer.bench.report import Weighed, versions
     from observer.bench.run import with_quiet_vms, with_stats
     from observer.demo.place import guest_image_folder
     from observer.demo.report import host_facts
     from observer.guests.images import build_image
+    from observer.services.images import placed_images
     from observer.testbed.kernel import fetch
     from observer.testbed.nested import checkout
 
@@ -99,7 +112,9 @@ def _weigh(size: Size, folder: Path, elf: Path) -> Weighed:
     _say_daemon(daemon)
     _say("the kernel times our programs")
     programs = with_stats(elf, size.exits, folder)
-    return Weighed(host_facts(), versions(), size, daemon, programs)
+    vmlinuz = Path(linux.vmlinuz)
+    boots = boots_of(size.rounds, placed_images(), vmlinuz, _say)
+    return Weighed(host_facts(), versions(), size, daemon, programs, boots)
 
 
 def _measure(size: Size, path: Path) -> BenchReport:
