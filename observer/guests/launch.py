@@ -33,6 +33,8 @@ class GuestSpec:
     vcpus: int = 1
     memory_mib: int = 128
     disk_mib: int = 64
+    disk: str | None = None
+    """A block device of the host's, instead of a file of its own."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.subnet <= SUBNETS:
@@ -160,6 +162,9 @@ def qemu_command(spec: GuestSpec, files: Files, image: GuestImage) -> list[str]:
 
 def disk_command(spec: GuestSpec, files: Files) -> list[str]:
     """Return the command line of the disk's back end."""
+    disk = f"driver=file,filename={files.disk}"
+    if spec.disk is not None:
+        disk = f"driver=host_device,filename={spec.disk},cache.direct=on"
     export = (
         f"type=vhost-user-blk,id={spec.name},node-name=disk,writable=on,"
         f"num-queues={spec.vcpus},"
@@ -167,6 +172,6 @@ def disk_command(spec: GuestSpec, files: Files) -> list[str]:
     )
     return [
         "qemu-storage-daemon",
-        *("--blockdev", f"driver=file,node-name=disk,filename={files.disk}"),
+        *("--blockdev", f"node-name=disk,{disk}"),
         *("--export", export, "--pidfile", str(files.disk_pid)),
     ]

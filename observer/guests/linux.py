@@ -74,8 +74,9 @@ def starting_guest(
     with ExitStack() as stack:
         stack.enter_context(runtime_folder(files.folder))
         stack.enter_context(tap(spec.tap, spec.host_address))
-        with files.disk.open("wb") as disk:
-            disk.truncate(spec.disk_mib << 20)
+        if spec.disk is None:
+            with files.disk.open("wb") as disk:
+                disk.truncate(spec.disk_mib << 20)
         for argv, ready in (
             (disk_command(spec, files), files.disk_pid.exists),
             (qemu_command(spec, files, image), lambda: _answers(files.second_qmp)),
