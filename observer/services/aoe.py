@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["device_of", "let_go"]
+__all__ = ["device_of", "is_known"]
 
 ETHERD = Path("/dev/etherd")
 
@@ -17,13 +16,10 @@ def device_of(words: str) -> str:
     return f"e{given.get('aoe.shelf', '0')}.{given.get('aoe.slot', '0')}"
 
 
-def let_go(device: str, etherd: Path = ETHERD) -> bool:
-    """Have the initiator forget a disk that nobody has open; whether it has.
+def is_known(device: str, etherd: Path = ETHERD) -> bool:
+    """Whether the initiator has found this disk: it then holds the bridge it lies on.
 
-    Until then it holds the bridge that it found the disk on, which cannot be removed.
+    Nothing tells whether anybody has it open, and a flush of a device by its name takes
+    it down even so (aoedev.c), with what is under way.
     """
-    if not (etherd / device).exists():
-        return True
-    with suppress(OSError):  # it has forgotten it meanwhile
-        (etherd / "flush").write_text(device)
-    return not (etherd / device).exists()
+    return (etherd / device).exists()

@@ -25,7 +25,7 @@ from observer.guests.children import child
 from observer.guests.folder import runtime_folder
 from observer.guests.waiting import wait_until
 from observer.services.abi import Abi
-from observer.services.aoe import device_of, let_go
+from observer.services.aoe import device_of, is_known
 from observer.services.control import order
 from observer.services.folder import ServiceFolder, service_folder
 from observer.services.images import ServiceSpec, images_file, read_images
@@ -147,8 +147,8 @@ def _is_up(folder: ServiceFolder) -> bool:
 
 
 def _leave_bridges(spec: ServiceSpec) -> None:
-    """One that a disk in use was found on stays, for the disk's return."""
-    if spec.disk is None or let_go(device_of(spec.words)):
+    """One that this host has found a disk on stays, for the disk's return."""
+    if spec.disk is None or not is_known(device_of(spec.words)):
         remove_empty_bridges(spec.ports)
 
 

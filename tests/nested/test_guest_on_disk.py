@@ -55,8 +55,8 @@ def device() -> Iterator[str]:
     subprocess.run(["modprobe", "aoe", "aoe_iflist=obs-storage"], check=True)
     wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
     yield str(DEVICE)
-    service("down", "disk")
     subprocess.run(["modprobe", "-r", "aoe"], check=True)
+    service("down", "disk")
 
 
 def test_a_guest_lives_on_it(device: str, image: GuestImage, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from observer.services.aoe import device_of, let_go
+from observer.services.aoe import device_of, is_known
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,8 @@ def test_a_disk_is_called_by_shelf_and_slot(words: str, device: str) -> None:
     assert device_of(words) == device
 
 
-def test_a_disk_in_use_is_not_let_go(tmp_path: Path) -> None:
-    """It is asked for, and stays."""
-    assert let_go("e0.0", tmp_path)
-    assert not (tmp_path / "flush").exists()
+def test_a_disk_is_known_while_it_has_a_node(tmp_path: Path) -> None:
+    """The kernel makes it when it has found the disk."""
+    assert not is_known("e0.0", tmp_path)
     (tmp_path / "e0.0").touch()
-
-    assert not let_go("e0.0", tmp_path)
-    assert (tmp_path / "flush").read_text() == "e0.0"
+    assert is_known("e0.0", tmp_path)

@@ -66,9 +66,9 @@ def device() -> Iterator[int]:
     fd = os.open(DEVICE, os.O_RDWR | os.O_DIRECT)
     yield fd
     os.close(fd)
+    run("modprobe", "-r", "aoe")
     service("down", "disk")
     assert not BRIDGE.exists()
-    run("modprobe", "-r", "aoe")
     ETC.unlink()
 
 

@@ -99,8 +99,8 @@ def broken_at_will() -> Iterator[None]:
     subprocess.run(["modprobe", "aoe", "aoe_iflist=obs-storage"], check=True)
     wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
     yield
-    service("down", "net", "disk")
     subprocess.run(["modprobe", "-r", "aoe"], check=True)
+    service("down", "net", "disk")
     ETC.unlink()
 
 
