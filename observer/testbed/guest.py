@@ -8,7 +8,6 @@ The machine outside ends the nested host; where that is gone, this program does 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import sys
@@ -224,8 +223,6 @@ def _serve() -> None:
     if wrong := _load(job.modules):
         agent.send(Failed(wrong))
     else:
-        with contextlib.suppress(FileNotFoundError):
-            Path("/dev/kvm").chmod(0o666)  # as udev does; there is none here
         held = hold_vm()
         ports = (os.open(devices[STDOUT], flags), os.open(devices[STDERR], flags))
         agent.send(agent.run(job, ports))

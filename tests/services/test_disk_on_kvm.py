@@ -24,7 +24,11 @@ from observer.services.record import read_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.usefixtures("kvm_for_everybody"),
+    pytest.mark.timeout(300),
+]
 
 ETC = Path("/etc/observer/images.toml")
 DISK = ServiceFolder(RUNTIME / "disk")

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.usefixtures("kvm_for_everybody"),
+    pytest.mark.timeout(300),
+]
 
 ETC = Path("/etc/observer/images.toml")
 NET = ServiceFolder(RUNTIME / "net")

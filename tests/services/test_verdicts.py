@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from observer.model import Verdict
 
-pytestmark = [pytest.mark.service]
+pytestmark = [pytest.mark.service, pytest.mark.usefixtures("kvm_for_everybody")]
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 ETC = Path("/etc/observer/images.toml")
