@@ -11,19 +11,36 @@ SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
 SLOT_QUEUE(free_rings, MAX_RINGS);
 
+/* The ring has this eventfd now.  Whoever had one at this address is without: memory of an eventfd
+ * that is freed is the next one's, and a VMM that stops and continues frees many at once. */
+static int move_kick(struct ring_cell *r, u32 slot, u64 ctx)
+{
+	u64 old = r->kick_ctx;
+	u32 *at = bpf_map_lookup_elem(&ring_by_kick, &ctx);
+	struct ring_cell *loser = at && *at != slot ? bpf_map_lookup_elem(&rings, at) : 0;
+
+	if (loser && loser->kick_ctx == ctx) {
+		loser->kick_ctx = 0;
+		loser->since_ns = 0;
+	}
+	/* without an entry two vCPUs may be here at once, and one is first */
+	if (bpf_map_update_elem(&ring_by_kick, &ctx, &slot, at ? BPF_EXIST : BPF_NOEXIST))
+		return -1;
+	r->kick_ctx = ctx;
+	at = bpf_map_lookup_elem(&ring_by_kick, &old);
+	if (old != ctx && at && *at == slot)
+		bpf_map_delete_elem(&ring_by_kick, &old);
+	return 0;
+}
+
 /* A VMM that stops and continues its devices gives the same ring a new eventfd. */
 static struct ring_cell *renew_ring(u64 ctx, struct vm_cell *vm, u64 identity, u32 *slot)
 {
 	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
 		*slot = (u32)vm->rings[i] - 1;
 		struct ring_cell *r = vm->rings[i] ? bpf_map_lookup_elem(&rings, slot) : 0;
-		if (!r || r->identity != identity)
-			continue;
-		u64 old = r->kick_ctx;
-		if (bpf_map_update_elem(&ring_by_kick, &ctx, slot, BPF_NOEXIST))
-			return 0;
-		bpf_map_delete_elem(&ring_by_kick, &old);
-		return r;
+		if (r && r->identity == identity)
+			return move_kick(r, *slot, ctx) ? 0 : r;
 	}
 	return 0;
 }
@@ -35,11 +52,13 @@ static struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 *slot)
 		return 0;
 	}
 	struct ring_cell *r = bpf_map_lookup_elem(&rings, slot);
-	if (!r || bpf_map_update_elem(&ring_by_kick, &ctx, slot, BPF_NOEXIST)) {
+	if (!r)
+		return 0;
+	__builtin_memset(r, 0, sizeof(*r));
+	if (move_kick(r, *slot, ctx)) {
 		bpf_map_push_elem(&free_rings, slot, BPF_ANY);
 		return 0;
 	}
-	__builtin_memset(r, 0, sizeof(*r));
 	u32 i = __sync_fetch_and_add(&vm->nr_rings, 1);
 	if (i < MAX_RINGS_PER_VM)
 		vm->rings[i] = *slot + 1;
@@ -62,7 +81,6 @@ static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u64 identity, u32 *slo
 		return 0;
 	r->vm = vm_slot;
 	r->identity = identity;
-	r->kick_ctx = ctx;
 	r->since_ns = 0;
 	r->eventfd_id = BPF_CORE_READ(kick, id);
 	r->flags = RING_SERVES_KICK;
@@ -85,9 +103,10 @@ static void note_ring(struct ring_cell *r, u32 slot)
 static void enter_vhost_ring(struct vhost_virtqueue *vq, u32 index, u32 count, u32 vm)
 {
 	u64 ctx = kick_ctx_of(vq);
-	u32 slot;
+	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &ctx), slot;
+	struct ring_cell *holder = known ? bpf_map_lookup_elem(&rings, known) : 0;
 
-	if (!ctx || bpf_map_lookup_elem(&ring_by_kick, &ctx))
+	if (!ctx || (holder && holder->vq == (u64)vq))
 		return;
 	struct ring_cell *r = enter_ring(ctx, vm, (u64)vq, &slot);
 	if (!r)
@@ -144,33 +163,50 @@ static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
 }
 
 /* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
-static void enter_rings(struct eventfd_ctx *ctx, u32 vm, u64 doorbell)
+static bool enter_waiting_vhost(struct eventfd_ctx *ctx, u32 vm)
 {
 	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
 	struct list_head *at = BPF_CORE_READ(head, next);
-	struct ring_cell *r;
-	u32 slot;
 
 	for (int i = 0; i < 4 && at && at != head; i++) {
 		if (enter_vhost((void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
 				(u64)ctx, vm))
-			return;
+			return true;
 		at = BPF_CORE_READ(at, next);
 	}
-	r = enter_ring((u64)ctx, vm, doorbell, &slot);
+	return false;
+}
+
+static void enter_user_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell)
+{
+	u32 slot;
+	struct ring_cell *r = enter_ring((u64)ctx, vm, doorbell, &slot);
+
 	if (!r)
 		return;
 	r->kind = RING_USER;
 	note_ring(r, slot);
 }
 
+/* Is it still this ring's eventfd, and not another one at the same address? */
+static bool holds(const struct ring_cell *r, u64 ctx, u32 vm, u64 doorbell)
+{
+	if (r->kind == RING_VHOST)
+		return r->vm == vm && kick_ctx_of((void *)r->vq) == ctx;
+	return r->vm == vm && r->identity == doorbell;
+}
+
 static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell, u32 *slot)
 {
 	u64 key = (u64)ctx;
 	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &key);
+	struct ring_cell *r = known ? bpf_map_lookup_elem(&rings, known) : 0;
+	bool held = r && holds(r, key, vm, doorbell);
 
-	if (!known) {
-		enter_rings(ctx, vm, doorbell);
+	/* a ring that the VMM served may be vhost's by now, at the same address and doorbell */
+	if (!held || (r->kind == RING_USER && !r->since_ns)) {
+		if (!enter_waiting_vhost(ctx, vm) && !held)
+			enter_user_ring(ctx, vm, doorbell);
 		known = bpf_map_lookup_elem(&ring_by_kick, &key);
 	}
 	if (!known)

@@ -2,6 +2,12 @@
 /* scanning_entry.bcc.c: a ring is entered into the books at its first kick.  The loader appends it
  * to scanning_look.bcc.c. */
 
+static inline struct ring_cell *ring_at(u64 ctx)
+{
+	u32 *known = ring_by_kick.lookup(&ctx);
+	return known ? rings.lookup(known) : 0;
+}
+
 /* A VMM that stops and continues its devices gives the same ring a new eventfd. */
 static inline struct ring_cell *renew_ring(u64 ctx, const struct vm_cell *vm, u64 identity,
 					   u32 *slot)
@@ -9,13 +15,8 @@ static inline struct ring_cell *renew_ring(u64 ctx, const struct vm_cell *vm, u6
 	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
 		*slot = (u32)vm->rings[i] - 1;
 		struct ring_cell *r = vm->rings[i] ? rings.lookup(slot) : 0;
-		if (!r || r->identity != identity)
-			continue;
-		u64 old = r->kick_ctx;
-		if (ring_by_kick.update(&ctx, slot))
-			return 0;
-		ring_by_kick.delete(&old);
-		return r;
+		if (r && r->identity == identity)
+			return move_kick(r, *slot, ctx) ? 0 : r;
 	}
 	return 0;
 }
@@ -23,11 +24,13 @@ static inline struct ring_cell *renew_ring(u64 ctx, const struct vm_cell *vm, u6
 static inline struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 *slot)
 {
 	struct ring_cell *r = rings.lookup(slot);
-	if (!r || ring_by_kick.update(&ctx, slot)) {
+	if (!r)
+		return 0;
+	__builtin_memset(r, 0, sizeof(*r));
+	if (move_kick(r, *slot, ctx)) {
 		drop(DROP_MAP);
 		return 0;
 	}
-	__builtin_memset(r, 0, sizeof(*r));
 	u32 i = vm->nr_rings; /* he who enters a ring is alone: see take_slot() */
 	vm->nr_rings = i + 1;
 	if (i < MAX_RINGS_PER_VM)
@@ -61,14 +64,14 @@ static inline struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u64 identity, u
 
 	if (!vm || unused_rings.pop(&unused))
 		return 0;
-	if (!ring_by_kick.lookup(&ctx)) /* else another vCPU was first */
+	struct ring_cell *holder = ring_at(ctx);
+	if (!holder || holder->identity != identity) /* else another vCPU was first */
 		r = renewed_or_new(ctx, vm, identity, &unused, slot);
 	unused_rings.push(&unused, BPF_ANY);
 	if (!r)
 		return 0;
 	r->vm = vm_slot;
 	r->identity = identity;
-	r->kick_ctx = ctx;
 	r->since_ns = 0;
 	r->eventfd_id = u32_at(ctx + AT(eventfd_ctx, id));
 	r->flags = RING_SERVES_KICK;
@@ -81,7 +84,7 @@ static inline void enter_vhost_ring(u64 vq, u32 index, u32 count, u32 vm)
 	u64 ctx = kick_ctx_of(vq);
 	u32 slot = 0;
 
-	if (!ctx || ring_by_kick.lookup(&ctx))
+	if (!ctx)
 		return;
 	struct ring_cell *r = enter_ring(ctx, vm, vq, &slot);
 	if (!r)
@@ -154,20 +157,49 @@ int enter_vhost_file(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
-static inline void enter_rings(u64 ctx, u32 vm, u64 doorbell)
+static inline int enter_waiting_vhost(u64 ctx, u32 vm)
 {
 	u64 head = ctx + AT(eventfd_ctx, wqh) + AT(wait_queue_head, head);
 	u64 at = u64_at(head + AT(list_head, next));
-	u32 slot = 0;
 
 	for (int i = 0; i < MAX_WAITERS && at && at != head; i++) {
 		if (enter_vhost(at - AT(wait_queue_entry, entry), ctx, vm))
-			return;
+			return 1;
 		at = u64_at(at + AT(list_head, next));
 	}
+	return 0;
+}
+
+static inline void enter_user_ring(u64 ctx, u32 vm, u64 doorbell)
+{
+	u32 slot = 0;
 	struct ring_cell *r = enter_ring(ctx, vm, doorbell, &slot);
+
 	if (!r)
 		return;
 	r->kind = RING_USER;
 	raise(NOTE_RING, 0, vm, slot, 0);
+}
+
+/* Is it still this ring's eventfd, and not another one at the same address? */
+static inline int holds(const struct ring_cell *r, u64 ctx, u32 vm, u64 doorbell)
+{
+#ifdef AT_vhost_virtqueue_dev
+	if (r->kind == RING_VHOST)
+		return r->vm == vm && kick_ctx_of(r->vq) == ctx;
+#endif
+	return r->vm == vm && r->identity == doorbell;
+}
+
+static inline struct ring_cell *find_ring(u64 ctx, u32 vm, u64 doorbell)
+{
+	struct ring_cell *r = ring_at(ctx);
+	int held = r && holds(r, ctx, vm, doorbell);
+
+	/* a ring that the VMM served may be vhost's by now, at the same address and doorbell */
+	if (held && (r->kind == RING_VHOST || r->since_ns))
+		return r;
+	if (!enter_waiting_vhost(ctx, vm) && !held)
+		enter_user_ring(ctx, vm, doorbell);
+	return ring_at(ctx);
 }

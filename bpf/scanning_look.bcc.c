@@ -2,6 +2,27 @@
 /* scanning_look.bcc.c: what a ring's back end holds of it, and whether it paid.  The loader appends
  * it to scanning.bcc.c, for BCC rewrites only the one text that it is given. */
 
+/* The ring has this eventfd now.  Whoever had one at this address is without: memory of an eventfd
+ * that is freed is the next one's, and a VMM that stops and continues frees many at once. */
+static inline int move_kick(struct ring_cell *r, u32 slot, u64 ctx)
+{
+	u64 old = r->kick_ctx;
+	u32 *at = ring_by_kick.lookup(&ctx);
+	struct ring_cell *loser = at && *at != slot ? rings.lookup(at) : 0;
+
+	if (loser && loser->kick_ctx == ctx) {
+		loser->kick_ctx = 0;
+		loser->since_ns = 0;
+	}
+	if (ring_by_kick.update(&ctx, &slot))
+		return -1;
+	r->kick_ctx = ctx;
+	at = ring_by_kick.lookup(&old);
+	if (old != ctx && at && *at == slot)
+		ring_by_kick.delete(&old);
+	return 0;
+}
+
 #ifdef AT_vhost_virtqueue_dev
 static inline u64 worker_task(u64 worker)
 {
@@ -85,18 +106,14 @@ static inline u64 waits_in_queue(u64 task)
 /* Is the ring still there?  Its device lists it; a new eventfd is taken over. */
 static inline int follow_ring(struct ring_cell *r, u32 slot)
 {
-	u64 ctx = kick_ctx_of(r->vq), old = r->kick_ctx;
+	u64 ctx = kick_ctx_of(r->vq);
 	u64 list = u64_at(r->device + AT(vhost_dev, vqs));
 
-	if (ctx == old)
+	if (ctx == r->kick_ctx)
 		return 1;
-	if (!ctx || ring_by_kick.lookup(&ctx) || u64_at(list + 8 * r->index) != r->vq ||
-	    u64_at(r->vq + AT(vhost_virtqueue, dev)) != r->device)
+	if (!ctx || u64_at(list + 8 * r->index) != r->vq ||
+	    u64_at(r->vq + AT(vhost_virtqueue, dev)) != r->device || move_kick(r, slot, ctx))
 		return 0;
-	if (ring_by_kick.update(&ctx, &slot))
-		return 0;
-	ring_by_kick.delete(&old);
-	r->kick_ctx = ctx;
 	r->since_ns = 0;
 	return 1;
 }

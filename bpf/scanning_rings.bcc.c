@@ -71,10 +71,8 @@ int on_kick(struct pt_regs *ctx, void *vcpu, void *device, u64 addr, u32 len, vo
 
 	u32 vm_slot = *known;
 	struct vm_cell *vm = vms.lookup(&vm_slot);
-	if (!ring_by_kick.lookup(&eventfd))
-		enter_rings(eventfd, vm_slot, addr ^ u64_at(io + AT(_ioeventfd, datamatch)) << 48);
-	known = ring_by_kick.lookup(&eventfd);
-	struct ring_cell *r = known ? rings.lookup(known) : 0;
+	u64 doorbell = addr ^ u64_at(io + AT(_ioeventfd, datamatch)) << 48;
+	struct ring_cell *r = find_ring(eventfd, vm_slot, doorbell);
 	if (!vm || !r)
 		return 0;
 	vm->kick_ns = now;

@@ -257,16 +257,12 @@ int BPF_PROG(enter_vhost_file, u64 vcpu, u64 fd)
 static bool follow_ring(struct ring_cell *r, u32 slot)
 {
 	struct vhost_virtqueue *vq = (void *)r->vq;
-	u64 ctx = kick_ctx_of(vq), old = r->kick_ctx;
+	u64 ctx = kick_ctx_of(vq);
 
-	if (ctx == old)
+	if (ctx == r->kick_ctx)
 		return true;
-	if (!ctx || vq_of((void *)r->device, r->index) != vq)
+	if (!ctx || vq_of((void *)r->device, r->index) != vq || move_kick(r, slot, ctx))
 		return false;
-	if (bpf_map_update_elem(&ring_by_kick, &ctx, &slot, BPF_NOEXIST))
-		return false;
-	bpf_map_delete_elem(&ring_by_kick, &old);
-	r->kick_ctx = ctx;
 	r->since_ns = 0;
 	return true;
 }

@@ -183,7 +183,8 @@ class PinnedBooks:
         self._forget_processes(vm_slot)
         for slot in _slots_of(self.rings, vm_slot, "kind"):
             key = int(self.rings[slot]["kick_ctx"]).to_bytes(8, "little")
-            self._delete("ring_by_kick", key)
+            if self._lookup("ring_by_kick", key, 4) == _u32(slot):
+                self._delete("ring_by_kick", key)
             self.rings[slot] = np.zeros((), RING)
             self._push("free_rings", slot)
         for slot in _slots_of(self.vcpus, vm_slot, "tid"):

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(300)]
 
+TURNS = 12
 BPFFS = Path("/sys/fs/bpf/observer-test")
 
 
@@ -134,6 +135,38 @@ def test_ring_indices_are_those_in_guest_memory(armed: Armed, guest: Guest) -> N
         return True
 
     wait_until(at_rest, 10, "the rings were at rest")
+
+
+def test_rings_are_told_apart_however_often_their_eventfds_are_new(
+    armed: Armed, guest: Guest
+) -> None:
+    """Stopping frees all eventfds of a VM: the memory of one may be another's next."""
+    rings = armed.books.rings
+    vm = slot_of(armed, guest.pid)
+    sent = Path(f"/sys/class/net/{guest.spec.tap}/statistics/rx_packets")
+    both = {(cells.RingKind.VHOST, 1), (cells.RingKind.USER, 0)}
+    guest.order("busy net")
+    guest.order("busy disk")
+
+    def kicked() -> Cells:
+        return rings[(rings["vm"] == vm) & (rings["kicks"] > before)]
+
+    def went_on() -> bool:
+        served = {(int(r["kind"]), int(r["index"])) for r in kicked()}
+        return served >= both and int(sent.read_text()) > packets + 2
+
+    for turn in range(TURNS):
+        guest.qmp(("stop", {}), ("cont", {}))
+        if turn % 4 == 1:  # meanwhile the VMM serves the rings, by the same doorbells
+            guest.qmp(("set_link", {"name": "nic0", "up": False}))
+            guest.qmp(("set_link", {"name": "nic0", "up": True}))
+        before, packets = rings["kicks"].copy(), int(sent.read_text())
+        wait_until(went_on, 30, f"disk and network went on in turn {turn}")
+        doorbells = kicked()["doorbell"]
+        assert len(set(map(int, doorbells))) == len(doorbells)
+        vhost = (rings["vm"] == vm) & (rings["kind"] == cells.RingKind.VHOST)
+        assert all(armed.books.look_at_ring(int(s)) for s in np.flatnonzero(vhost))
+    guest.order("busy off")
 
 
 def test_a_vm_that_ends_leaves_no_slot_taken(armed: Armed, image: GuestImage) -> None:
