@@ -16,6 +16,7 @@ from observer.model import Vm
 if TYPE_CHECKING:
     from observer.watch import Watch
 
+OTHERS = 3
 VMS = [Vm(1000 + slot, 1, f"vm{slot}", slot) for slot in range(2)]
 
 
@@ -29,22 +30,26 @@ def reach() -> Reach:
 def test_reads_of_one_vm_take_turns(
     reach: Reach, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two rings that are late at once are both looked at; only a hang is in the way."""
+    """Two rings that are late at once are both looked at, one after the other."""
     monkeypatch.setattr("observer.cases.reach.READ_SECONDS", 5.0)
-    first = threading.Event()
+    began, go_on, quick_ran = (threading.Event() for _ in range(3))
 
-    def slow() -> str:
-        first.wait(5.0)
-        return "slow"
+    def slow() -> bool:
+        began.set()
+        go_on.wait(5.0)
+        return quick_ran.is_set()
 
-    async def read_both() -> list[str]:
-        reads = [reach.in_thread(VMS[0], read) for read in (slow, lambda: "quick")]
-        tasks = [asyncio.create_task(r) for r in reads]
-        await asyncio.sleep(0)
-        first.set()
-        return list(await asyncio.gather(*tasks))
+    async def read_both() -> tuple[bool, None]:
+        first = asyncio.create_task(reach.in_thread(VMS[0], slow))
+        await asyncio.to_thread(began.wait, 5.0)
+        second = asyncio.create_task(reach.in_thread(VMS[0], quick_ran.set))
+        # were it not for its turn, this would run after the second
+        await asyncio.gather(*(reach.in_thread(VMS[1], int) for _ in range(OTHERS)))
+        go_on.set()
+        return await first, await second
 
-    assert asyncio.run(read_both()) == ["slow", "quick"]
+    assert asyncio.run(read_both()) == (False, None)
+    assert quick_ran.is_set()
 
 
 def test_a_read_that_hangs_holds_up_its_own_vm_only(

@@ -58,10 +58,17 @@ def test_a_service_has_time_to_answer() -> None:
     assert isinstance(judged_service(fair_ns=9 * MS, age_ns=1001 * MS), Refuted)
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_silence_is_a_hang_and_says_whether_it_was_asked(*, asked: bool) -> None:
+def test_a_vmm_that_takes_no_request_may_be_ending() -> None:
+    """Then its exit is heard of, unless it takes too long."""
+    assert isinstance(judged_service(fair_ns=499 * MS, asked=False), LookAgain)
+
+
+@pytest.mark.parametrize(("asked", "fair_ns"), [(True, 10 * MS), (False, 500 * MS)])
+def test_silence_is_a_hang_and_says_whether_it_was_asked(
+    fair_ns: int, *, asked: bool
+) -> None:
     """Where the control port cannot be reached the beats decide."""
-    look = judged_service(asked=asked)
+    look = judged_service(fair_ns=fair_ns, asked=asked)
 
     assert isinstance(look, Confirmed)
     assert (look.kind, look.subject) == (VerdictKind.SERVICE_HUNG, "net")

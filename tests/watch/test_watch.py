@@ -111,16 +111,21 @@ class Scene:
         self.proc, self.books, self.clock = proc, FakeBooks(), FakeClock()
         self.questions = FakeQuestions()
         self.said: list[Verdict] = []
+        self.spoke = asyncio.Event()
         self.notes: list[tuple[str, str]] = []
         self.watch = Watch(
             self.books,
             Policy(),
             self.clock,
             self.questions,  # type: ignore[arg-type]
-            on_verdict=self.said.append,
+            on_verdict=self._hear,
             on_note=lambda kind, text: self.notes.append((kind, text)),
             proc=proc,
         )
+
+    def _hear(self, verdict: Verdict) -> None:
+        self.said.append(verdict)
+        self.spoke.set()
 
     def add_vm(self, slot: int, name: str, *, up: bool = True) -> int:
         """A VMM in /proc and its cell; `up` has halted and drives a ring."""
@@ -350,8 +355,7 @@ def test_the_rehearsal_looks_and_says_nothing(
         scene.raise_(SuspicionKind.BACKEND, 0)
         scene.watch.hear()
         async with asyncio.timeout(30):
-            while not scene.said:  # noqa: ASYNC110  (a list has no event)
-                await asyncio.sleep(0)
+            await scene.spoke.wait()
 
     asyncio.run(in_earnest())
     assert [verdict.kind for verdict in scene.said] == [VerdictKind.VMM_STOPPED]
