@@ -93,8 +93,8 @@ class ServiceCase:
             while True:
                 before, task, now_ns = task, self._reach.thread(vm, tid), clock.now_ns()
                 ran_ns = task.runtime_ns - before.runtime_ns
-                # else it is in its VMM's hands, as when it is paused
-                if not self._reach.out_of_kvm(vm):
+                # else it is in its VMM's hands, as when that pauses it or ends
+                if not (task.gone or self._reach.out_of_kvm(vm)):
                     step_ns = now_ns - last_ns
                     fair_ns += fair_step_ns(step_ns, task.state == "R", ran_ns)
                 last_ns = now_ns

@@ -13,6 +13,7 @@ __all__ = ["LOOKS_APART_NS", "PartLook", "judge_part", "judge_service"]
 LOOKS_APART_NS = 5 * MS
 PATIENCE_NS = 1000 * MS
 ANSWER_NS = 10 * MS  # a loop that turns answers within one period of beats
+ENDING_NS = 500 * MS  # a VMM that takes no request may be ending: its exit says more
 
 
 class PartLook(msgspec.Struct, frozen=True):
@@ -40,7 +41,7 @@ def judge_service(  # noqa: PLR0913 - all that it weighs is an argument
     """
     if sign_ns > first_sign_ns:
         return Refuted("it beats")
-    if fair_ns < ANSWER_NS:
+    if fair_ns < (ANSWER_NS if asked else ENDING_NS):
         if age_ns > PATIENCE_NS:
             return Refuted("its VMM, or the host, keeps it from running")
         return LookAgain(LOOKS_APART_NS, "it may still answer")
