@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from observer.guests.images import GuestImage
 
-__all__ = ["libraries_of", "with_programs"]
+__all__ = ["libraries_of", "places_of", "with_programs"]
 
 LDD_SECONDS = 30.0
 # As ldd prints them: by name and place, or by the place alone.
@@ -41,6 +41,11 @@ def _places(program: str) -> Iterator[str]:
     yield from libraries_of(done.stdout)
 
 
+def places_of(programs: Sequence[str]) -> list[str]:
+    """Where programs of this machine and their libraries lie, each once."""
+    return list(dict.fromkeys(place for name in programs for place in _places(name)))
+
+
 def with_programs(
     image: GuestImage, programs: Sequence[str], start: str, folder: Path
 ) -> GuestImage:
@@ -48,12 +53,11 @@ def with_programs(
 
     A kernel unpacks archives that follow each other one over the other.
     """
-    places = dict.fromkeys(place for name in programs for place in _places(name))
     more = cpio.archive(
         [
             *(
                 cpio.file(place.lstrip("/"), Path(place).read_bytes(), executable=True)
-                for place in places
+                for place in places_of(programs)
             ),
             cpio.file("start", f"#!/bin/busybox sh\n{start}".encode(), executable=True),
         ]

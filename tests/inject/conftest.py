@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from observer.guests.guest import RUNTIME, find_guest, guest_names
-from observer.guests.images import build_image
 from observer.guests.waiting import wait_until
-from observer.testbed.kernel import fetch
-from observer.testbed.nested import checkout
 
 UP_SECONDS = 240
 OBSERVER = (sys.executable, "-m", "observer")
@@ -73,13 +70,6 @@ class Witness:
 def witness():
     """What looks at a guest from outside of what is under test."""
     return Witness
-
-
-@pytest.fixture(scope="session")
-def image():
-    """What a guest boots from."""
-    build = checkout() / "build"
-    return build_image(fetch("debian-12", build / "testbed", print), build / "guests")
 
 
 def _listens(process, name):

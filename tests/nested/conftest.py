@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests in the nested host share: an armed observer, and images to boot."""
+"""What the tests in the nested host share: an armed observer, a stage for it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from observer.demo.place import guest_image_folder
 from observer.demo.run import Stage
 from observer.demo.voice import observer_running
-from observer.guests.images import build_image
-from observer.testbed.kernel import fetch
-from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,13 +17,6 @@ if TYPE_CHECKING:
 
     from observer.demo.voice import Voice
     from observer.guests.images import GuestImage
-
-
-@pytest.fixture(scope="session")
-def image() -> GuestImage:
-    """Build what a guest boots from, or find it built."""
-    kernel = fetch("debian-12", checkout() / "build/testbed", sys.stderr.write)
-    return build_image(kernel, guest_image_folder())
 
 
 @pytest.fixture

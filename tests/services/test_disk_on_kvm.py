@@ -7,8 +7,6 @@ import mmap
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +16,6 @@ import pytest
 
 from observer.guests.waiting import wait_until
 from observer.services.folder import RUNTIME, ServiceFolder
-from observer.services.images import images_file
 from observer.services.record import read_record
 
 if TYPE_CHECKING:
@@ -30,62 +27,33 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-ETC = Path("/etc/observer/images.toml")
 DISK = ServiceFolder(RUNTIME / "disk")
 FILE = Path("/var/lib/observer/disk.img")
-DEVICE = Path("/dev/etherd/e0.0")
-BRIDGE = Path("/sys/class/net/obs-storage")
-DISK_MIB = 64
 BLOCK = 4096
 BACK_MS = 100
 
 
-def service(*words: str) -> None:
-    argv = [sys.executable, "-m", "observer", "service", *words]
-    done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def run(*argv: str) -> str:
-    done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture
-def device() -> Iterator[int]:
-    """The disk as a block device of this host, opened past its cache."""
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    with FILE.open("wb") as file:
-        file.truncate(DISK_MIB << 20)
-    ETC.parent.mkdir(exist_ok=True)
-    ETC.write_text(images_file().read_text())
-    service("up", "disk")
-    run("modprobe", "aoe", "aoe_iflist=obs-storage")
-    wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
-    fd = os.open(DEVICE, os.O_RDWR | os.O_DIRECT)
+def device(block_device: Path) -> Iterator[int]:
+    """The disk, opened past this host's cache."""
+    fd = os.open(block_device, os.O_RDWR | os.O_DIRECT)
     yield fd
     os.close(fd)
-    run("modprobe", "-r", "aoe")
-    service("down", "disk")
-    assert not BRIDGE.exists()
-    ETC.unlink()
 
 
-def test_a_filesystem_holds_on_it(device: int) -> None:
+def test_a_filesystem_holds_on_it(
+    block_device: Path, device: int, run: Callable[..., str]
+) -> None:
     """Made and checked through the initiator; what was written is in the file."""
-    assert os.lseek(device, 0, os.SEEK_END) == DISK_MIB << 20
-    run("mkfs.ext4", "-q", "-F", str(DEVICE))
-    run("e2fsck", "-f", "-n", str(DEVICE))
+    disk_bytes = os.lseek(device, 0, os.SEEK_END)
+    assert disk_bytes == FILE.stat().st_size
+    run("mkfs.ext4", "-q", "-F", str(block_device))
+    run("e2fsck", "-f", "-n", str(block_device))
 
     buffer, chance = mmap.mmap(-1, BLOCK), random.Random(7)  # noqa: S311 - not for secrets
     written = {}
     for _ in range(64):
-        at = chance.randrange(DISK_MIB << 20 >> 12) * BLOCK
+        at = chance.randrange(disk_bytes // BLOCK) * BLOCK
         written[at] = buffer[:] = chance.randbytes(BLOCK)
         assert os.pwrite(device, buffer, at) == BLOCK
     os.fsync(device)
@@ -125,7 +93,9 @@ class Writer:
 
 
 def test_io_goes_on_when_the_target_is_back(
-    device: int, record_property: Callable[[str, object], None]
+    device: int,
+    service: Callable[..., str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Killed under load and away for 3 s: no error, nothing lost, and no long wait."""
     writer = Writer(device)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from host import Flow, host
 
+from observer.guests.traffic import Flow, host
 from observer.guests.waiting import wait_until
 from observer.services.control import order
 from observer.services.folder import RUNTIME, ServiceFolder

@@ -11,8 +11,6 @@ import mmap
 import os
 import signal
 import statistics
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -20,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from host import Flow, host
 
 from observer.demo.voice import Voice, observer_running
 from observer.errors import DeadlineError, ProgramError
+from observer.guests.traffic import Flow, host
 from observer.guests.waiting import wait_until
 from observer.services.control import order
 from observer.services.folder import RUNTIME, ServiceFolder
@@ -70,11 +68,6 @@ FAULTS = (
 )
 
 
-def service(*words: str) -> None:
-    argv = [sys.executable, "-m", "observer", "service", *words]
-    subprocess.run(argv, check=True, timeout=120)
-
-
 def say(name: str, line: str) -> None:
     asyncio.run(order(ServiceFolder(RUNTIME / name).control, line, 10.0))
 
@@ -86,7 +79,9 @@ def pid_of(name: str) -> int:
 
 
 @pytest.fixture
-def broken_at_will() -> Iterator[None]:
+def broken_at_will(
+    run: Callable[..., str], service: Callable[..., str]
+) -> Iterator[None]:
     """Both services, with leave to break; the disk is this host's own."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
     with FILE.open("wb") as file:
@@ -96,10 +91,10 @@ def broken_at_will() -> Iterator[None]:
     text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
     ETC.write_text(text.replace("aoe.slot=0", "aoe.slot=0 faults=on"))
     service("up", "net", "disk")
-    subprocess.run(["modprobe", "aoe", "aoe_iflist=obs-storage"], check=True)
+    run("modprobe", "aoe", "aoe_iflist=obs-storage")
     wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
     yield
-    subprocess.run(["modprobe", "-r", "aoe"], check=True)
+    run("modprobe", "-r", "aoe")
     service("down", "net", "disk")
     ETC.unlink()
 
@@ -138,7 +133,7 @@ def inject(fault: Fault) -> None:
         asyncio.run(order(control, f"fault {fault.name}", 10.0))
 
 
-def mend(fault: Fault, voice: Voice) -> None:
+def mend(fault: Fault, voice: Voice, service: Callable[..., str]) -> None:
     """Afterwards it works as before, and the observer has seen that."""
     seen = voice.notes()
     if fault.reset:
@@ -162,7 +157,9 @@ def judge(fault: Fault, verdicts: list[Verdict]) -> float:
 @pytest.mark.timeout(300 + 600 * ROUNDS)
 @pytest.mark.usefixtures("broken_at_will")
 def test_each_fault_is_said_and_nothing_else(
-    tmp_path: Path, record_property: Callable[[str, object], None]
+    tmp_path: Path,
+    service: Callable[..., str],
+    record_property: Callable[[str, object], None],
 ) -> None:
     """Down to the part; nothing in traffic nor in quiet, nor when they are ended."""
     hosts = (
@@ -191,7 +188,7 @@ def test_each_fault_is_said_and_nothing_else(
                     began_ns = time.monotonic_ns()
                     inject(fault)
                     voice.wait(lambda v, n=began_ns: v.monotonic_ns > n, 10)
-                    mend(fault, voice)
+                    mend(fault, voice, service)
                     took_ms = judge(fault, voice.since(began_ns))
                     record_property(f"{round_} {fault.service} {fault.name}", took_ms)
                     added_ms.append(took_ms - fault.limit_ms)

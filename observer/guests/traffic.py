@@ -7,22 +7,28 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
 from pyroute2 import netns
 
+from observer.guests.waiting import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+__all__ = ["Flow", "host", "ip"]
 
 PORT = 4711
 NUMBER = struct.Struct("!I")
 LAST_SECONDS = 3.0
+IP_SECONDS = 60.0
+APART_SECONDS = 0.003
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, timeout=60)
+    """Run iproute2's ip."""
+    subprocess.run(["ip", *words], check=True, timeout=IP_SECONDS)
 
 
 @contextmanager
@@ -59,25 +65,25 @@ class Flow:
         self._threads = [threading.Thread(target=t) for t in (self._send, self._take)]
 
     def _send(self) -> None:
-        while not self._over.wait(0.003):
+        while not self._over.wait(APART_SECONDS):
             self._sender.sendto(NUMBER.pack(self.sent), self._receiver.getsockname())
             self.sent += 1
 
     def _take(self) -> None:
         while True:
             try:
-                (number,) = NUMBER.unpack(self._receiver.recv(100))
+                (number,) = NUMBER.unpack(self._receiver.recv(NUMBER.size))
                 self.received.append(number)
             except TimeoutError:
                 if self._over.is_set():
                     return  # silent for as long as nothing can still be under way
 
     def wait_for(self, count: int, seconds: float = 60.0) -> None:
-        """Until so many more have arrived."""
-        deadline, wanted = time.monotonic() + seconds, len(self.received) + count
-        while len(self.received) < wanted:
-            assert time.monotonic() < deadline, f"only {len(self.received)} arrived"
-            time.sleep(0.01)
+        """Return when so many more have arrived."""
+        wanted = len(self.received) + count
+        wait_until(
+            lambda: len(self.received) >= wanted, seconds, f"{count} datagrams more"
+        )
 
     def __enter__(self) -> Self:
         for thread in self._threads:
