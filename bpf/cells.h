@@ -42,7 +42,6 @@ struct vm_cell {
 
 enum vm_flag {
 	VM_HLT_IN_GUEST = 1, /* HLT does not exit (cpu-pm=on): a silent vCPU may be an idle one */
-	VM_SERVICE = 2,	     /* it beats: a service VM, see struct service_cell */
 };
 
 /* A vCPU owes an exit of its own making for every limit of CPU time that it consumes. */
@@ -184,7 +183,7 @@ struct suspicion {
 	__u32 kind; /* enum suspicion_kind */
 	__u32 tgid; /* of the VMM or back end */
 	__u32 vm;   /* slot, or NO_SLOT */
-	__u32 slot; /* of the vCPU or ring, or NO_SLOT */
+	__u32 slot; /* of the vCPU or ring, the number of the part, or NO_SLOT */
 };
 
 enum process_kind {

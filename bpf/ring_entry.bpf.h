@@ -11,6 +11,11 @@ SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
 SLOT_QUEUE(free_rings, MAX_RINGS);
 
+static u32 eventfd_id(u64 ctx)
+{
+	return BPF_CORE_READ((struct eventfd_ctx *)ctx, id);
+}
+
 /* The ring has this eventfd now.  Whoever had one at this address is without: memory of an eventfd
  * that is freed is the next one's, and a VMM that stops and continues frees many at once. */
 static int move_kick(struct ring_cell *r, u32 slot, u64 ctx)
@@ -19,14 +24,18 @@ static int move_kick(struct ring_cell *r, u32 slot, u64 ctx)
 	u32 *at = bpf_map_lookup_elem(&ring_by_kick, &ctx);
 	struct ring_cell *loser = at && *at != slot ? bpf_map_lookup_elem(&rings, at) : 0;
 
+	/* two vCPUs may enter a ring at once, and one is first */
+	if (loser && loser->vm == r->vm && loser->identity == r->identity &&
+	    loser->eventfd_id == eventfd_id(ctx))
+		return -1;
 	if (loser && loser->kick_ctx == ctx) {
 		loser->kick_ctx = 0;
 		loser->since_ns = 0;
 	}
-	/* without an entry two vCPUs may be here at once, and one is first */
 	if (bpf_map_update_elem(&ring_by_kick, &ctx, &slot, at ? BPF_EXIST : BPF_NOEXIST))
 		return -1;
 	r->kick_ctx = ctx;
+	r->eventfd_id = eventfd_id(ctx);
 	at = bpf_map_lookup_elem(&ring_by_kick, &old);
 	if (old != ctx && at && *at == slot)
 		bpf_map_delete_elem(&ring_by_kick, &old);
@@ -45,7 +54,7 @@ static struct ring_cell *renew_ring(u64 ctx, struct vm_cell *vm, u64 identity, u
 	return 0;
 }
 
-static struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 *slot)
+static struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 vm_slot, u64 identity, u32 *slot)
 {
 	if (take_slot(&free_rings, POOL_RINGS, MAX_RINGS, slot)) {
 		drop(DROP_RING_SLOT);
@@ -55,6 +64,8 @@ static struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 *slot)
 	if (!r)
 		return 0;
 	__builtin_memset(r, 0, sizeof(*r));
+	r->vm = vm_slot;
+	r->identity = identity;
 	if (move_kick(r, *slot, ctx)) {
 		bpf_map_push_elem(&free_rings, slot, BPF_ANY);
 		return 0;
@@ -70,19 +81,15 @@ static struct ring_cell *new_ring(u64 ctx, struct vm_cell *vm, u32 *slot)
 /* `identity` is what stays of a ring while its eventfds come and go: its vq, or its doorbell. */
 static struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u64 identity, u32 *slot)
 {
-	struct eventfd_ctx *kick = (void *)ctx;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
 	if (!vm)
 		return 0;
 	struct ring_cell *r = renew_ring(ctx, vm, identity, slot);
 	if (!r)
-		r = new_ring(ctx, vm, slot);
+		r = new_ring(ctx, vm, vm_slot, identity, slot);
 	if (!r)
 		return 0;
-	r->vm = vm_slot;
-	r->identity = identity;
 	r->since_ns = 0;
-	r->eventfd_id = BPF_CORE_READ(kick, id);
 	r->flags = RING_SERVES_KICK;
 	return r;
 }
@@ -191,9 +198,11 @@ static void enter_user_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell)
 /* Is it still this ring's eventfd, and not another one at the same address? */
 static bool holds(const struct ring_cell *r, u64 ctx, u32 vm, u64 doorbell)
 {
+	if (r->vm != vm)
+		return false;
 	if (r->kind == RING_VHOST)
-		return r->vm == vm && kick_ctx_of((void *)r->vq) == ctx;
-	return r->vm == vm && r->identity == doorbell;
+		return kick_ctx_of((void *)r->vq) == ctx;
+	return r->identity == doorbell && r->eventfd_id == eventfd_id(ctx);
 }
 
 static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell, u32 *slot)
@@ -208,11 +217,12 @@ static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell
 		if (!enter_waiting_vhost(ctx, vm) && !held)
 			enter_user_ring(ctx, vm, doorbell);
 		known = bpf_map_lookup_elem(&ring_by_kick, &key);
+		r = known ? bpf_map_lookup_elem(&rings, known) : 0;
 	}
-	if (!known)
+	if (!known || !r || !holds(r, key, vm, doorbell))
 		return 0;
 	*slot = *known;
-	return bpf_map_lookup_elem(&rings, slot);
+	return r;
 }
 
 #endif /* OBSERVER_RING_ENTRY_BPF_H */

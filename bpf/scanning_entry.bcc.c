@@ -65,16 +65,16 @@ static inline struct ring_cell *enter_ring(u64 ctx, u32 vm_slot, u64 identity, u
 	if (!vm || unused_rings.pop(&unused))
 		return 0;
 	struct ring_cell *holder = ring_at(ctx);
-	if (!holder || holder->identity != identity) /* else another vCPU was first */
+	if (!holder || holder->vm != vm_slot || holder->identity != identity ||
+	    holder->eventfd_id != u32_at(ctx + AT(eventfd_ctx, id))) /* else another was first */
 		r = renewed_or_new(ctx, vm, identity, &unused, slot);
+	if (r) {
+		r->vm = vm_slot;
+		r->identity = identity;
+		r->since_ns = 0;
+		r->flags = RING_SERVES_KICK;
+	}
 	unused_rings.push(&unused, BPF_ANY);
-	if (!r)
-		return 0;
-	r->vm = vm_slot;
-	r->identity = identity;
-	r->since_ns = 0;
-	r->eventfd_id = u32_at(ctx + AT(eventfd_ctx, id));
-	r->flags = RING_SERVES_KICK;
 	return r;
 }
 
@@ -184,11 +184,13 @@ static inline void enter_user_ring(u64 ctx, u32 vm, u64 doorbell)
 /* Is it still this ring's eventfd, and not another one at the same address? */
 static inline int holds(const struct ring_cell *r, u64 ctx, u32 vm, u64 doorbell)
 {
+	if (r->vm != vm)
+		return 0;
 #ifdef AT_vhost_virtqueue_dev
 	if (r->kind == RING_VHOST)
-		return r->vm == vm && kick_ctx_of(r->vq) == ctx;
+		return kick_ctx_of(r->vq) == ctx;
 #endif
-	return r->vm == vm && r->identity == doorbell;
+	return r->identity == doorbell && r->eventfd_id == u32_at(ctx + AT(eventfd_ctx, id));
 }
 
 static inline struct ring_cell *find_ring(u64 ctx, u32 vm, u64 doorbell)
@@ -201,5 +203,6 @@ static inline struct ring_cell *find_ring(u64 ctx, u32 vm, u64 doorbell)
 		return r;
 	if (!enter_waiting_vhost(ctx, vm) && !held)
 		enter_user_ring(ctx, vm, doorbell);
-	return ring_at(ctx);
+	r = ring_at(ctx);
+	return r && holds(r, ctx, vm, doorbell) ? r : 0;
 }

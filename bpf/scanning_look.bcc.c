@@ -17,6 +17,7 @@ static inline int move_kick(struct ring_cell *r, u32 slot, u64 ctx)
 	if (ring_by_kick.update(&ctx, &slot))
 		return -1;
 	r->kick_ctx = ctx;
+	r->eventfd_id = u32_at(ctx + AT(eventfd_ctx, id));
 	at = ring_by_kick.lookup(&old);
 	if (old != ctx && at && *at == slot)
 		ring_by_kick.delete(&old);

@@ -131,11 +131,12 @@ static __always_inline int handle_beat(u32 slot, u32 tid, const struct beat *b, 
 	if (!c || !vm)
 		return 0;
 	if (c->tid != tid) {
+		u32 ignored = c->ignored; /* user's word, of the VM and not of this vCPU */
 		__builtin_memset(c, 0, sizeof(*c));
+		c->ignored = ignored;
 		c->task = (u64)bpf_get_current_task();
 		c->beat_ns = now;
 		c->tid = tid;
-		vm->flags |= VM_SERVICE;
 	}
 	bool late = age_of(c->beat_ns, now) > service_limit_ns;
 	c->service = b->who >> ABI_BEAT_SERVICE_SHIFT & ABI_BEAT_SERVICE_MASK;

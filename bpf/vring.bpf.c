@@ -107,15 +107,20 @@ static int on_ring_alarm(void *map, u32 *slot, struct alarm *a)
 	if (!r)
 		return 0;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &r->vm);
-	if (vm && vm->tgid && !vm->exited && r->since_ns)
+	u64 since = r->since_ns;
+	if (vm && vm->tgid && !vm->exited && since)
 		again = r->kind == RING_VHOST ? judge_vhost_ring(*slot, r, now)
 					      : judge_user_ring(*slot, r, now);
 	if (!again) {
-		r->since_ns = 0;
 		r->armed = 0;
-	} else if (bpf_timer_start(&a->timer, again, 0)) {
-		drop(DROP_TIMER);
+		/* a kick on another CPU may have opened a new debt, and found the alarm set */
+		if (__sync_val_compare_and_swap(&r->since_ns, since, 0) == since)
+			return 0;
+		r->armed = 1;
+		again = backend_limit_ns;
 	}
+	if (bpf_timer_start(&a->timer, again, 0))
+		drop(DROP_TIMER);
 	return 0;
 }
 
