@@ -272,6 +272,9 @@ struct aoe_request aoe_handle(const struct aoe_target *target, u8 *frame, u32 li
 {
 	if (linear < AOE_HEADER_BYTES || !is_for_us(target, frame))
 		return (struct aoe_request){ .action = AOE_IGNORE };
+	/* an answer is padded: not by what an older frame has left in the buffer */
+	if (linear < AOE_MIN_FRAME_BYTES)
+		__builtin_memset(frame + linear, 0, AOE_MIN_FRAME_BYTES - linear);
 	if (frame[AT_VERSION] >> 4 != AOE_VERSION)
 		return (struct aoe_request){ .action = AOE_MALFORMED };
 	switch (frame[AT_COMMAND]) {

@@ -14,6 +14,7 @@
 #define STANDARD_SECTORS 2 /* in a frame of 1,500 bytes */
 #define MTU_JUMBO	 9000
 #define WORD_BYTES	 40
+#define RESERVE		 64 /* buffers for answers that are longer than their requests */
 
 static struct pool pool;
 static struct service service;
@@ -23,7 +24,7 @@ static struct blk_device blk;
 static struct aoe_target target;
 static u64 ignored, malformed, failed;
 static bool driver_hangs;
-static bool no_room; /* the disk has all that it can hold: what is delayed is its debt, not ours */
+static bool waits; /* what is delayed waits for what the disk works on: its debt, not ours */
 
 /* Requests that the disk works on, and those for which it had no room. */
 static struct {
@@ -37,41 +38,9 @@ static u8 *ethernet_of(u16 frame)
 	return buffer_bytes(&pool, frame) + VIRTIO_NET_HEADER_BYTES;
 }
 
-static u32 length_of(u16 frame)
-{
-	u32 length = 0;
-
-	for (; frame != NO_BUFFER; frame = pool.buffers[frame].next)
-		length += pool.buffers[frame].length;
-	return length - VIRTIO_NET_HEADER_BYTES;
-}
-
-/* Makes a frame so long: buffers are added, or what is too much is given back. */
-static bool set_length(u16 frame, u32 bytes)
-{
-	u32 left = bytes + VIRTIO_NET_HEADER_BYTES;
-
-	for (u16 at = frame;; at = pool.buffers[at].next) {
-		u32 here = min_u32(left, BUFFER_BYTES);
-		pool.buffers[at].length = (u16)here;
-		left -= here;
-		if (!left) {
-			pool_give(&pool, pool.buffers[at].next);
-			pool.buffers[at].next = NO_BUFFER;
-			return true;
-		}
-		if (pool.buffers[at].next == NO_BUFFER) {
-			u16 more = pool_take(&pool);
-			if (more == NO_BUFFER)
-				return false;
-			pool.buffers[at].next = more;
-		}
-	}
-}
-
 static void send(u16 frame, u32 bytes)
 {
-	if (!set_length(frame, bytes)) {
+	if (!frame_resize(&pool, frame, bytes + VIRTIO_NET_HEADER_BYTES)) {
 		pool_give(&pool, frame);
 		failed++;
 		return;
@@ -86,7 +55,8 @@ static u16 data_segments(u16 frame, u32 bytes, struct segment *segments)
 	u32 skip = VIRTIO_NET_HEADER_BYTES + AOE_ATA_BYTES;
 	u16 count = 0;
 
-	for (; frame != NO_BUFFER && bytes; frame = pool.buffers[frame].next) {
+	for (; frame != NO_BUFFER && bytes && count < BLK_SEGMENTS;
+	     frame = pool.buffers[frame].next) {
 		u32 here = min_u32(pool.buffers[frame].length - skip, bytes);
 		segments[count++] =
 			(struct segment){ (u64)buffer_bytes(&pool, frame) + skip, here };
@@ -94,6 +64,19 @@ static u16 data_segments(u16 frame, u32 bytes, struct segment *segments)
 		skip = 0;
 	}
 	return count;
+}
+
+/* An older copy of a write, asked for again meanwhile, must not end after a newer one. */
+static bool overlaps_a_write(const struct aoe_request *request)
+{
+	for (u32 k = 0; k < BLK_REQUESTS; k++) {
+		const struct aoe_request *other = &asked[k].request;
+		if (!(blk.free >> k & 1) && other->action == AOE_WRITE &&
+		    other->sector < request->sector + request->nr_sectors &&
+		    request->sector < other->sector + other->nr_sectors)
+			return true;
+	}
+	return false;
 }
 
 static bool ask_disk(u16 frame, const struct aoe_request *request)
@@ -104,10 +87,13 @@ static bool ask_disk(u16 frame, const struct aoe_request *request)
 			     : request->action == AOE_WRITE ? BLK_WRITE
 							    : BLK_FLUSH;
 
-	if (kind == BLK_READ && !set_length(frame, AOE_ATA_BYTES + bytes))
+	if (kind == BLK_READ &&
+	    !frame_resize(&pool, frame, VIRTIO_NET_HEADER_BYTES + AOE_ATA_BYTES + bytes))
 		return false;
 	u16 count = kind == BLK_FLUSH ? 0 : data_segments(frame, bytes, segments);
-	if (!blk_ask(&blk, kind, request->sector, segments, count, &number))
+	waits = (kind == BLK_WRITE && overlaps_a_write(request)) ||
+		!blk_ask(&blk, kind, request->sector, segments, count, &number);
+	if (waits)
 		return false;
 	asked[number].request = *request;
 	asked[number].frame = frame;
@@ -128,8 +114,9 @@ static void ask_or_delay(u16 frame, const struct aoe_request *request)
 static struct aoe_request look_at(u16 frame)
 {
 	u32 linear = pool.buffers[frame].length - VIRTIO_NET_HEADER_BYTES;
+	u32 length = frame_bytes(&pool, frame) - VIRTIO_NET_HEADER_BYTES;
 
-	return aoe_handle(&target, ethernet_of(frame), linear, length_of(frame));
+	return aoe_handle(&target, ethernet_of(frame), linear, length);
 }
 
 static void handle(u16 frame)
@@ -165,7 +152,7 @@ static bool finish_done(void)
 	while (blk_take(&blk, &number, &good)) {
 		u16 frame = asked[number].frame;
 		failed += !good;
-		no_room = false;
+		waits = false;
 		service.heart.parts[ABI_DISK_DRIVER].done++;
 		send(frame, aoe_finish(&target, ethernet_of(frame), &asked[number].request, good));
 		any = true;
@@ -179,8 +166,7 @@ static bool ask_delayed(void)
 
 	for (u16 frame; (frame = queue_first(&delayed)) != NO_BUFFER; any = true) {
 		struct aoe_request request = look_at(frame);
-		no_room = !ask_disk(frame, &request);
-		if (no_room)
+		if (!ask_disk(frame, &request))
 			break;
 		queue_drop_first(&delayed);
 	}
@@ -228,6 +214,13 @@ static void reset_target(void)
 	control_say(&service.control, "reset target ns=%lu", now_ns() - began);
 }
 
+/* It may have another size by now. */
+static void know_disk(void)
+{
+	target.sectors = blk.sectors;
+	target.read_only = blk.read_only;
+}
+
 /* What the disk had not done goes before what was delayed. */
 static void reset_driver(void)
 {
@@ -236,7 +229,7 @@ static void reset_driver(void)
 	u32 number;
 
 	virtio_reset(blk.device);
-	driver_hangs = no_room = false;
+	driver_hangs = waits = false;
 	finish_done();
 	while (count < BLK_REQUESTS && blk_withdraw(&blk, &number))
 		frames[count++] = asked[number].frame;
@@ -244,6 +237,7 @@ static void reset_driver(void)
 		queue_put_back(&delayed, frames[--count]);
 	if (!blk_start(&blk, blk.device))
 		panic("the disk does not start again");
+	know_disk();
 	control_say(&service.control, "reset driver ns=%lu", now_ns() - began);
 }
 
@@ -303,6 +297,7 @@ static void start_port(void)
 	if (!port.device)
 		panic("there is no device for the target");
 	port.pool = &pool;
+	port.reserve = RESERVE;
 	port.part = &service.heart.parts[ABI_DISK_TARGET];
 	port.receive_memory = &receive_memory;
 	port.send_memory = &send_memory;
@@ -318,10 +313,9 @@ static void configure_target(const char *words)
 	target = (struct aoe_target){
 		.shelf = (u16)number_option(words, "aoe.shelf", 0),
 		.slot = (u8)number_option(words, "aoe.slot", 0),
-		.sectors = blk.sectors,
-		.read_only = blk.read_only,
 		.max_sectors = mtu >= MTU_JUMBO ? AOE_MAX_SECTORS : STANDARD_SECTORS,
 	};
+	know_disk();
 	__builtin_memcpy(target.mac, port.mac, AOE_MAC_BYTES);
 	for (int k = 0; option(words, "aoe.allow", k, word, sizeof(word)); k++) {
 		if (target.nr_initiators == AOE_MAX_INITIATORS)
@@ -358,7 +352,7 @@ static void keep_books(void)
 	struct part *driver = &service.heart.parts[ABI_DISK_DRIVER];
 	u16 used = vring_used_index(&blk.ring) - blk.ring.taken;
 
-	driver->given = driver->done + (no_room ? 0 : queue_length(&delayed)) + used;
+	driver->given = driver->done + (waits ? 0 : queue_length(&delayed)) + used;
 	port_keep_books(&port);
 }
 

@@ -5,9 +5,8 @@
 
 #include "virtio.h"
 
-#define BLK_REQUESTS	 64
-#define BLK_SEGMENTS	 12 /* of data, in one request */
-#define BLK_SECTOR_BYTES 512
+#define BLK_REQUESTS 64
+#define BLK_SEGMENTS 12 /* of data, in one request */
 
 enum blk_kind {
 	BLK_READ = 0,

@@ -34,6 +34,12 @@ static inline u8 *buffer_bytes(const struct pool *pool, u16 buffer)
 	return pool->bytes + (size_t)buffer * BUFFER_BYTES;
 }
 
+u32 frame_bytes(const struct pool *pool, u16 frame);
+
+/* Makes a frame so long: buffers are added, or what is too much is given back.  False: none was
+ * left to add. */
+bool frame_resize(struct pool *pool, u16 frame, u32 bytes);
+
 /* Frames that wait, first in, first out. */
 struct frame_queue {
 	u32 head, tail;		      /* counted from the start; tail - head frames wait */

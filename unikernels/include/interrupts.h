@@ -18,7 +18,6 @@ void enable_line(u32 line);
 u64 message_address(void);
 
 /* How often the timer has come. */
-u64 timer_ticks(void);
 void start_timer(u64 period_ns);
 
 /* The LAPIC counts down from here at 1 GHz, under KVM and in QEMU alike. */

@@ -24,6 +24,7 @@ struct net_port {
 	struct frame_queue waiting; /* to be sent */
 	u8 mac[6];
 	u16 seen_used, seen_taken; /* of the receiving ring, when the part's books were kept last */
+	u16 reserve;		   /* buffers that are not for receiving */
 	bool hangs;		   /* a fault was ordered: it does nothing */
 	u64 received, sent, dropped_full, dropped_malformed, resets;
 };

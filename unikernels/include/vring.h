@@ -49,6 +49,7 @@ struct vring {
 	u16 taken;	      /* how far the index of used was consumed */
 	u16 in_flight;	      /* chains */
 	u16 heads[VRING_MAX]; /* what we wrote into avail */
+	u16 place[VRING_MAX]; /* of the chain with this head: `offered` when it was */
 	u16 next[VRING_MAX];  /* our own links, of free and of offered descriptors */
 	u16 chain[VRING_MAX]; /* descriptors of the chain with this head; 0: not offered */
 	u32 room[VRING_MAX];  /* bytes that the other side may write into it */

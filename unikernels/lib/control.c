@@ -52,6 +52,10 @@ static bool next_byte(struct control *control, u8 *byte)
 		reading.at = reading.length = 0;
 		if (!vring_take(&control->in, &reading.buffer, &reading.length))
 			return false;
+		if (!reading.length) {
+			control->in.lies++;
+			offer_in(control, reading.buffer);
+		}
 	}
 	*byte = in_bytes[reading.buffer][reading.at++];
 	return true;

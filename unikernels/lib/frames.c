@@ -36,6 +36,35 @@ void pool_give(struct pool *pool, u16 first)
 	}
 }
 
+u32 frame_bytes(const struct pool *pool, u16 frame)
+{
+	u32 bytes = 0;
+
+	for (; frame != NO_BUFFER; frame = pool->buffers[frame].next)
+		bytes += pool->buffers[frame].length;
+	return bytes;
+}
+
+bool frame_resize(struct pool *pool, u16 frame, u32 bytes)
+{
+	for (u16 at = frame;; at = pool->buffers[at].next) {
+		u32 here = bytes < BUFFER_BYTES ? bytes : BUFFER_BYTES;
+		pool->buffers[at].length = (u16)here;
+		bytes -= here;
+		if (!bytes) {
+			pool_give(pool, pool->buffers[at].next);
+			pool->buffers[at].next = NO_BUFFER;
+			return true;
+		}
+		if (pool->buffers[at].next == NO_BUFFER) {
+			u16 more = pool_take(pool);
+			if (more == NO_BUFFER)
+				return false;
+			pool->buffers[at].next = more;
+		}
+	}
+}
+
 bool queue_put(struct frame_queue *queue, u16 frame)
 {
 	if (queue_length(queue) >= QUEUE_FRAMES)

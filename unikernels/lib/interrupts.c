@@ -21,7 +21,6 @@
 #define IOAPIC_WINDOW	   (IOAPIC + 0x10)
 #define IOAPIC_REDIRECTION 0x10
 #define IOAPIC_LINES	   24
-#define IOAPIC_LEVEL	   0x8000
 #define PIC_MASKS	   0x21, 0xa1
 #define NR_VECTORS	   64
 #define VECTOR_BYTES	   16
@@ -45,7 +44,6 @@ struct gate {
 };
 
 static struct gate gates[NR_VECTORS];
-static volatile u64 ticks;
 
 extern const u8 vectors[];
 void on_interrupt(const struct frame *frame);
@@ -65,8 +63,6 @@ void on_interrupt(const struct frame *frame)
 		      frame->rip, frame->vector == PAGE_FAULT ? read_cr2() : 0);
 	if (frame->vector == VECTOR_SPURIOUS)
 		return;
-	if (frame->vector == VECTOR_TIMER)
-		ticks++;
 	write_mmio32(LAPIC_END, 0);
 }
 
@@ -119,11 +115,6 @@ void start_timer(u64 period_ns)
 {
 	write_mmio32(LAPIC_TIMER, LAPIC_PERIODIC | VECTOR_TIMER);
 	write_mmio32(LAPIC_INITIAL, (u32)period_ns);
-}
-
-u64 timer_ticks(void)
-{
-	return ticks;
 }
 
 u32 timer_count(void)

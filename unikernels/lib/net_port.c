@@ -18,7 +18,7 @@
 #define QUEUE_SEND    1
 
 #define HEADER_F_DATA_VALID 2
-#define SPARE_BUFFERS	    64 /* kept back for the other port's receiving */
+#define SPARE_BUFFERS	    64 /* what waits here leaves so many to the other direction */
 
 struct header {
 	u8 flags, gso_type;
@@ -28,7 +28,7 @@ struct header {
 
 static void refill(struct net_port *port)
 {
-	while (port->receive.nr_free && port->pool->nr_free > SPARE_BUFFERS) {
+	while (port->receive.nr_free && port->pool->nr_free > port->reserve) {
 		u16 buffer = pool_take(port->pool);
 		struct segment segment = { (u64)buffer_bytes(port->pool, buffer), BUFFER_BYTES };
 		if (!vring_offer(&port->receive, &segment, 1, 0, buffer)) {
@@ -68,7 +68,8 @@ static void reclaim(struct net_port *port)
 	}
 }
 
-/* A frame that came in several buffers says so in its header; they follow in the ring. */
+/* A frame that came in several buffers says so in its header; they follow in the ring, each full
+ * but the last. */
 static u16 gather(struct net_port *port, u16 first)
 {
 	struct header *header = (struct header *)buffer_bytes(port->pool, first);
@@ -76,13 +77,14 @@ static u16 gather(struct net_port *port, u16 first)
 	u32 next, written;
 
 	for (u16 k = 1; k < count; k++) {
-		if (k == FRAME_BUFFERS || !vring_take(&port->receive, &next, &written))
+		if (k == FRAME_BUFFERS || port->pool->buffers[last].length != BUFFER_BYTES ||
+		    !vring_take(&port->receive, &next, &written))
 			goto malformed;
 		port->pool->buffers[next].length = (u16)written;
 		port->pool->buffers[last].next = (u16)next;
 		last = (u16)next;
 	}
-	if (!count)
+	if (!count || !port->pool->buffers[last].length)
 		goto malformed;
 	header->flags &= (u8)~HEADER_F_DATA_VALID; /* says it only to the one who receives */
 	header->nr_buffers = 0;
@@ -114,8 +116,10 @@ u16 port_receive(struct net_port *port)
 
 void port_send(struct net_port *port, u16 frame)
 {
+	bool starved = queue_length(&port->waiting) && port->pool->nr_free <= SPARE_BUFFERS;
+
 	port->part->given++;
-	if (queue_put(&port->waiting, frame))
+	if (!starved && queue_put(&port->waiting, frame))
 		return;
 	port->part->done++;
 	port->dropped_full++;

@@ -48,6 +48,8 @@ static void start(struct service *service, const struct boot *boot)
 	find_devices(&service->devices, boot->words);
 	control_start(&service->control, device_of(&service->devices, VIRTIO_ID_CONSOLE, 0));
 	start_heart(&service->heart, service->number, service->nr_parts, boot->words, now_ns());
+	if (!service->heart.period_ns || service->heart.period_ns >= service->heart.valid_ns)
+		panic("beat.ms is not one of 1 to %d", ABI_BEAT_VALID_MS - 1);
 	service->start(boot->words);
 	start_timer(service->heart.period_ns);
 	beat(&service->heart, &service->control, now_ns());
@@ -87,11 +89,11 @@ _Noreturn void run_service(struct service *service, const struct boot *boot)
 		keep_beating(service);
 		if (any)
 			continue;
+		acknowledge_devices(&service->devices); /* a line that stays up tells no more */
 		any = control_ask_wake(&service->control);
 		any |= service->ask_wake();
 		if (any)
 			continue;
-		acknowledge_devices(&service->devices);
 		sleep_until_interrupt();
 		note_sign(&service->heart, now_ns());
 	}

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* virtio_pci.c: virtio 1.2, section 4.1, on bus 0, by MSI-X.  A device that the firmware has given
- * no addresses gets them here; one that lies where we have no mapping, or lies about its size, is
- * passed over.  The command line says where the configuration is, if not behind the ports of old:
- * pci.ecam=ADDRESS, which on QEMU's microvm is always the same. */
+ * no addresses gets them here; one that lies where we have no mapping, or is too small for what we
+ * read, is passed over.  The command line says where the configuration is, if not behind the ports
+ * of old: pci.ecam=ADDRESS, which on QEMU's microvm is always the same. */
 #include "cmdline.h"
 #include "cpu.h"
 #include "interrupts.h"
@@ -44,6 +44,8 @@
 #define STRUCTURE_COMMON   1
 #define STRUCTURE_NOTIFY   2
 #define STRUCTURE_CONFIG   4
+
+#define CONFIG_BYTES 8 /* the most that a driver here reads of it */
 
 #define DEVICES_START 0xc0000000ull /* what entry.S maps */
 #define DEVICES_END   0x100000000ull
@@ -235,11 +237,12 @@ static void take_structure(struct virtio_device *device, u32 function, u32 at)
 	u32 offset = read_config(function, at + 8), bytes = read_config(function, at + 12);
 	u64 place = place_in_bar(function, bar, offset, bytes);
 
-	if (kind == STRUCTURE_COMMON && bytes >= COMMON_BYTES)
+	/* the first that fits is the one to take (section 4.1.4.1) */
+	if (kind == STRUCTURE_COMMON && bytes >= COMMON_BYTES && !device->common)
 		device->common = place;
-	if (kind == STRUCTURE_CONFIG)
+	if (kind == STRUCTURE_CONFIG && bytes >= CONFIG_BYTES && !device->config)
 		device->config = place;
-	if (kind == STRUCTURE_NOTIFY) {
+	if (kind == STRUCTURE_NOTIFY && place && !device->notify) {
 		device->notify = place;
 		device->notify_bytes = bytes;
 		device->notify_step = read_config(function, at + 16);

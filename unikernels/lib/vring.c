@@ -62,6 +62,7 @@ bool vring_offer(struct vring *ring, const struct segment *segments, u16 count, 
 	ring->room[head] = room;
 	ring->cookie[head] = cookie;
 	ring->heads[ring->offered % ring->size] = head;
+	ring->place[head] = ring->offered;
 	ring->memory->avail.ring[ring->offered % ring->size] = head;
 	ring->offered++;
 	ring->in_flight++;
@@ -112,8 +113,9 @@ bool vring_withdraw(struct vring *ring, u32 *cookie)
 {
 	/* in the order in which they were offered; one that is older than a round is the last */
 	for (u16 k = ring->size; k; k--) {
-		u16 head = ring->heads[(u16)(ring->offered - k) % ring->size];
-		if (head == VRING_NO_HEAD || !ring->chain[head])
+		u16 place = (u16)(ring->offered - k), head = ring->heads[place % ring->size];
+		/* a head may have come back since, and lead a newer chain */
+		if (head == VRING_NO_HEAD || !ring->chain[head] || ring->place[head] != place)
 			continue;
 		*cookie = ring->cookie[head];
 		give_back(ring, head);

@@ -76,6 +76,23 @@ static void full_ring(void)
 	check("and no more", !vring_withdraw(&ring, &cookie) && ring.nr_free == 4);
 }
 
+/* Heads come back, so that an old place in avail may name a newer chain. */
+static void withdrawn_in_order(void)
+{
+	u32 cookie, written;
+
+	start(4);
+	offer(1, 1, 0);
+	offer(1, 1, 1);
+	use(offered_head(0), 0);
+	vring_take(&ring, &cookie, &written);
+	offer(1, 1, 2);
+	check("the third has the first's head", offered_head(2) == offered_head(0));
+	check("the second is withdrawn first", vring_withdraw(&ring, &cookie) && cookie == 1);
+	check("the third is next", vring_withdraw(&ring, &cookie) && cookie == 2);
+	check("and no more", !vring_withdraw(&ring, &cookie));
+}
+
 static void kicks_and_wakes(void)
 {
 	u32 cookie, written;
@@ -168,6 +185,7 @@ int main(void)
 {
 	honest_device();
 	full_ring();
+	withdrawn_in_order();
 	kicks_and_wakes();
 	second_life();
 	hostile_device();
