@@ -52,7 +52,6 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the daemon keeps what."""
 
     runtime: str = "/run/observer"
-    services: str = "/run/observer-services"
     bpffs: str = "/sys/fs/bpf/observer"
 
 

@@ -126,7 +126,7 @@ class Daemon:
             self._on_note("error", e.message)
             return
         if late:
-            self._on_note("armed", f"{', '.join(late)}: its modules are there now")
+            self._on_note("armed", f"{', '.join(late)}: what it lacked is there now")
             asyncio.get_running_loop().remove_reader(self.watch.books.fileno())
             asyncio.get_running_loop().add_reader(
                 self.watch.books.fileno(), self.watch.hear

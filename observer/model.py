@@ -99,6 +99,8 @@ class Vm(msgspec.Struct, frozen=True):
     taps: tuple[str, ...] = ()
     qmp: str | None = None
     back_ends: tuple[BackEnd, ...] = ()
+    user: int = 0
+    """Who runs its VMM."""
 
 
 class Subject(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from observer.cases import Cases
@@ -231,7 +232,7 @@ class Watch:
         back_ends = find_back_ends(self.proc, pids)
         read = (read_vm(self.proc, pid, slot) for pid, slot in pids.items())
         return [
-            Vm(v.pid, v.start_ticks, v.name, v.slot, v.taps, v.qmp, back_ends[v.pid])
+            msgspec.structs.replace(v, back_ends=back_ends[v.pid])
             for v in read
             if v is not None
         ]

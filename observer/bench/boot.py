@@ -45,9 +45,11 @@ INIT = b"#!/bin/busybox sh\necho init\nexec /bin/busybox sleep 1000\n"
 LINUX_WORDS = (
     "console=ttyS0 quiet pci=lastbus=0 no_timer_check tsc=reliable ipv6.disable=1"
 )
+# An address that nobody's disk has: a host's initiator may look on every link.
+DISK_WORDS = "mtu=1500 aoe.shelf=65279 aoe.slot=254"
 SERVICES = {
     "net": ServiceSpec("net.elf", (Port("obs-boot0"), Port("obs-boot1"))),
-    "disk": ServiceSpec("disk.elf", (Port("obs-boot0", "obs-boot"),), words="mtu=1500"),
+    "disk": ServiceSpec("disk.elf", (Port("obs-boot0", "obs-boot"),), words=DISK_WORDS),
 }
 
 
@@ -130,8 +132,11 @@ def _service(name: str, images: Path, folder: Path) -> Iterator[Start]:
         spec = msgspec.structs.replace(spec, disk=str(disk))
     place = ServiceFolder(folder / name)
     place.vm.mkdir(parents=True)
-    with opened(name, spec) as (told, ours), with_vhost(ours) as handed:
-        argv = qemu_argv(told, images / spec.image, place, handed, user=0)
+    with (
+        opened(name, spec, images / spec.image) as (told, ours),
+        with_vhost(ours) as handed,
+    ):
+        argv = qemu_argv(told, place, handed)
         argv[argv.index("-serial") + 1] = "stdio"
         yield Start(argv, handed.all(), place.qmp, f"{name} up".encode())
 

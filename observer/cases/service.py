@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.clock import SECOND
@@ -23,9 +22,12 @@ from observer.model import (
 )
 from observer.services.abi import Abi
 from observer.services.control import order
-from observer.services.folder import service_folder
+from observer.services.folder import RUNTIME, service_folder
+from observer.services.identity import is_service_user
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from observer.cases.reach import Reach
     from observer.model import Suspicion, Verdict, Vm
     from observer.services.folder import ServiceFolder
@@ -39,8 +41,8 @@ ANSWER_SECONDS = 1.0
 class ServiceCase:
     """Looks at service VMs on behalf of a `Watch`."""
 
-    def __init__(self, watch: Watch, reach: Reach) -> None:
-        self._watch, self._reach = watch, reach
+    def __init__(self, watch: Watch, reach: Reach, runtime: Path = RUNTIME) -> None:
+        self._watch, self._reach, self._runtime = watch, reach, runtime
         self._abi = Abi.of_header()
 
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
@@ -60,16 +62,21 @@ class ServiceCase:
             )
         return await self._service(vm, suspicion, folder)
 
+    def _folder(self, vm: Vm) -> ServiceFolder | None:
+        """None of a VM that is no service, whatever its guest says."""
+        if not is_service_user(vm.user):
+            return None
+        return service_folder(self._runtime, vm.name)
+
     def folder_of(self, vm: Vm) -> ServiceFolder | None:
         """The folder of a service that is up; None of a VM that is none."""
-        folder = service_folder(Path(self._watch.policy.paths.services), vm.name)
+        folder = self._folder(vm)
         return folder if folder is not None and folder.control.exists() else None
 
     def is_kept(self, vm: Vm) -> bool | None:
         """Whether its keeper means it to run; None of a VM that is no service."""
-        cell = self._watch.books.services[vm.slot]
-        folder = service_folder(Path(self._watch.policy.paths.services), vm.name)
-        if not int(cell["tid"]) or int(cell["ignored"]) or folder is None:
+        folder = self._folder(vm)
+        if folder is None:
             return None
         return folder.path.exists() and not folder.ending.exists()
 
@@ -157,10 +164,9 @@ class ServiceCase:
         vm, cell = self._watch.vms.get(vm_slot), self._watch.books.services[vm_slot]
         if vm is None:
             return True
-        number = next(
-            k
-            for k in range(len(cell["parts"]))
+        since_ns = (
+            int(part["since_ns"])
+            for k, part in enumerate(cell["parts"])
             if self.name_of(vm, k) == verdict.subject
         )
-        since_ns = int(cell["parts"][number]["since_ns"])
-        return not since_ns or since_ns > verdict.monotonic_ns
+        return all(not ns or ns > verdict.monotonic_ns for ns in since_ns)

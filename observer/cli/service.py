@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 import click
 
 from observer.cli.output import print_table
-from observer.errors import DeadlineError, HostError, ProgramError
+from observer.errors import DeadlineError, HostError, ProgramError, UsageError
 from observer.services.folder import RUNTIME, service_folder
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from observer.services.record import Record
 
 __all__ = ["service"]
@@ -26,7 +28,7 @@ DOWN_SECONDS = 10.0
 
 
 def _record_of(name: str) -> Record | None:
-    """The record of a service whose keeper lives."""
+    """The record of a service whose keeper lives; it boots while that has no pid."""
     from observer.guests.folder import is_kept
     from observer.services.record import read_record
 
@@ -41,28 +43,36 @@ def _runs(record: Record | None) -> bool:
     return record is not None and Path(f"/proc/{record.pid}/root").exists()
 
 
-def _with_spares(names: tuple[str, ...]) -> list[str]:
-    """The services, each followed by its spare where it has one."""
-    from observer.services.images import images_file, read_images, spare_of
+def _started() -> set[str]:
+    """Services that were started, and not ended, whatever images.toml says by now."""
+    return {path.name for path in RUNTIME.iterdir()} if RUNTIME.exists() else set()
 
-    known = read_images(images_file())
+
+def _with_spares(names: tuple[str, ...], known: Collection[str]) -> list[str]:
+    """The services, each followed by its spare where it has one."""
+    from observer.services.images import spare_of
+
     return [
         n for name in names for n in (name, spare_of(name)) if n == name or n in known
     ]
 
 
 def _clear_away(name: str) -> None:
-    """Remove what a keeper that was killed has left."""
-    import shutil
-
+    """Remove what is left of one that ended: after a crash, or held when it did."""
+    from observer.guests.folder import runtime_folder
+    from observer.services.images import images_file, read_images
     from observer.services.links import remove_empty_bridges
     from observer.services.record import read_record
 
     folder = service_folder(RUNTIME, name)
     record = read_record(folder) if folder else None
     if folder is not None and record is not None:
-        remove_empty_bridges(record.spec.ports)
-        shutil.rmtree(folder.path)
+        with runtime_folder(folder.path):  # it removes the folder
+            remove_empty_bridges(record.spec.ports)
+        return
+    if (spec := read_images(images_file()).get(name)) is None:
+        raise UsageError(f"There is no service {name}: see `observer service status`.")
+    remove_empty_bridges(spec.ports)
 
 
 def _need_root() -> None:
@@ -92,17 +102,26 @@ def _start(name: str) -> None:
         raise AssertionError("it was opened as a pipe")
     said = keeper.stdout.readline().strip()
     if said != READY:
-        keeper.wait()
-        raise ProgramError(said or f"The keeper of {name} ended without a word.")
+        why = said or f"The keeper of {name} ended without a word: try again."
+        raise (UsageError if keeper.wait() == UsageError.exit_code else ProgramError)(
+            why
+        )
 
 
 @service.command()
 @click.argument("names", nargs=-1, required=True)
 def up(names: tuple[str, ...]) -> None:
     """Start the services NAMES; those that are up already are left alone."""
+    from observer.services.images import images_file, read_images
+
     _need_root()
-    for name in _with_spares(names):
+    for name in _with_spares(names, read_images(images_file())):
         if not _runs(record := _record_of(name)):
+            if record is not None and record.pid is None:
+                raise ProgramError(
+                    f"{name} is being started by process {record.keeper}: try again "
+                    f"when that is done, or end it (observer service down {name})."
+                )
             if record is not None:
                 _end(record)
             _start(name)
@@ -114,9 +133,13 @@ def up(names: tuple[str, ...]) -> None:
 
 def _end(record: Record) -> None:
     """End a keeper, and its VM with it."""
-    keeper = os.pidfd_open(record.keeper)
     try:
-        if _record_of(record.name) != record:  # the number may be another's by now
+        keeper = os.pidfd_open(record.keeper)
+    except ProcessLookupError:
+        return  # somebody else was first
+    try:
+        now = _record_of(record.name)
+        if now is None or now.keeper != record.keeper:  # the number may be another's
             return
         signal.pidfd_send_signal(keeper, signal.SIGTERM)
         if not select.select([keeper], [], [], DOWN_SECONDS)[0]:
@@ -134,7 +157,7 @@ def _end(record: Record) -> None:
 def down(names: tuple[str, ...]) -> None:
     """End the services NAMES; those that are not up are left alone."""
     _need_root()
-    for name in _with_spares(names):
+    for name in _with_spares(names, _started()):
         if (record := _record_of(name)) is None:
             _clear_away(name)
             click.echo(f"{name} is not up")
@@ -143,19 +166,30 @@ def down(names: tuple[str, ...]) -> None:
         click.echo(f"{name} is down")
 
 
+def _state_of(record: Record | None) -> str:
+    if record is None:
+        return "down"
+    if record.pid is None:
+        return "starting"
+    return "up" if _runs(record) else "crashed"
+
+
 @service.command()
 def status() -> None:
     """Show the services of this host."""
     from observer.services.images import images_file, read_images
 
+    _need_root()
+    records = {name: r for name in sorted(_started()) if (r := _record_of(name))}
+    specs = read_images(images_file()) | {n: r.spec for n, r in records.items()}
     rows = []
-    for name, spec in read_images(images_file()).items():
-        record = _record_of(name)
+    for name, spec in specs.items():
+        record = records.get(name)
         ports = ", ".join(
             f"{port.tap} in {port.bridge}" if port.bridge else port.tap
             for port in spec.ports
         )
-        state = "up" if _runs(record) else "crashed" if record else "down"
-        pid = str(record.pid) if record and state == "up" else "-"
-        rows.append((name, state, pid, f"{spec.memory_mib} MiB", ports))
+        pid = str(record.pid) if record and _runs(record) else "-"
+        memory = f"{spec.memory_mib} MiB"
+        rows.append((name, _state_of(record), pid, memory, ports))
     print_table(("NAME", "STATE", "PID", "MEMORY", "PORTS"), rows)

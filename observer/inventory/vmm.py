@@ -181,10 +181,11 @@ def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
     start = look_at_task(folder).start_ticks
     try:
         argv = read_proc(folder / "cmdline").split("\0")
+        user = folder.stat().st_uid
     except (FileNotFoundError, ProcessLookupError):
         return None
     name = name_of(argv, program_of(proc, pid), pid)
     qmp, taps = qmp_of(argv), taps_of(proc, pid)
     if look_at_task(folder).start_ticks != start or not start:
         return None
-    return Vm(pid, start, name, slot, taps, qmp)
+    return Vm(pid, start, name, slot, taps, qmp, user=user)

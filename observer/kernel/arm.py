@@ -38,9 +38,9 @@ OBJECTS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
-def needs_of(name: str, btf: Path, services: Path = RUNTIME) -> str | None:
+def needs_of(name: str, btf: Path) -> str | None:
     """Say what an object lacks, e.g. a module; None where it can be loaded."""
-    if name == "service" and not services.exists():
+    if name == "service" and not RUNTIME.exists():
         return "no service VM was started here"
     for any_of in OBJECTS[name]:
         if not any((btf / module).exists() for module in any_of):

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a service VM and its host say to each other: `unikernels/include/guest_abi.h`.
 
-The header is the truth: its numbers are read from it, and the words of a beat are
-taken apart by them.
+The header is the truth: its numbers are read from it.
 """
 
 from __future__ import annotations
@@ -11,14 +10,9 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-import msgspec
-
-from observer.errors import ProgramError
-
-__all__ = ["Abi", "Beat", "Part", "header", "parse_header"]
+__all__ = ["Abi", "header", "parse_header"]
 
 _NUMBER = re.compile(r"^#define\s+(ABI_\w+)\s+(0x[0-9a-fA-F]+|\d+)\b", re.MULTILINE)
-INDEX_BITS = 32
 
 
 def header() -> Path:
@@ -35,27 +29,6 @@ def parse_header(text: str) -> dict[str, int]:
         name.removeprefix("ABI_"): int(value, 0)
         for name, value in _NUMBER.findall(text)
     }
-
-
-class Part(msgspec.Struct, frozen=True):
-    """Work that a part was given and work that it has done, modulo 2^32."""
-
-    given: int
-    done: int
-
-    @property
-    def owed(self) -> int:
-        """How much it is behind; the indices wrap."""
-        return (self.given - self.done) % (1 << INDEX_BITS)
-
-
-class Beat(msgspec.Struct, frozen=True):
-    """One beat, taken apart."""
-
-    service: str
-    version: int
-    sequence: int
-    parts: tuple[Part, ...]
 
 
 class Abi:
@@ -92,27 +65,3 @@ class Abi:
 
     def __getitem__(self, name: str) -> int:
         return self._numbers[name]
-
-    def _field(self, word: int, name: str) -> int:
-        return (word >> self[f"BEAT_{name}_SHIFT"]) & self[f"BEAT_{name}_MASK"]
-
-    def take_apart(self, who: int, sequence: int, done: int, given: int) -> Beat:
-        """Read the four words of a BEAT hypercall.
-
-        Raises ProgramError where the image speaks another version.
-        """
-        version = self._field(who, "VERSION")
-        if version != self["VERSION"]:
-            raise ProgramError(
-                f"A service VM beats by version {version} of the guest ABI, this "
-                f"observer knows {self['VERSION']}: build the images again "
-                "(make unikernels)."
-            )
-        number, count = self._field(who, "SERVICE"), self._field(who, "PARTS")
-        mask = (1 << INDEX_BITS) - 1
-        parts = tuple(
-            Part(given >> INDEX_BITS * k & mask, done >> INDEX_BITS * k & mask)
-            for k in range(min(count, self["MAX_PARTS"]))
-        )
-        name = self._services.get(number, f"service-{number}")
-        return Beat(name, version, sequence, parts)

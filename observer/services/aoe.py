@@ -1,25 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
-"""This host's own ATA over Ethernet initiator (the kernel's drivers/block/aoe)."""
+"""ATA over Ethernet: a target's address, and what this host's initiator holds.
+
+The initiator is the kernel's (drivers/block/aoe).
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-__all__ = ["device_of", "is_known"]
+__all__ = ["held_links", "target_of"]
 
-ETHERD = Path("/dev/etherd")
-
-
-def device_of(words: str) -> str:
-    """The name that an initiator gives the disk of these words, as in e0.0."""
-    given = dict(word.split("=", 1) for word in words.split() if "=" in word)
-    return f"e{given.get('aoe.shelf', '0')}.{given.get('aoe.slot', '0')}"
+BLOCK = Path("/sys/block")
 
 
-def is_known(device: str, etherd: Path = ETHERD) -> bool:
-    """Whether the initiator has found this disk: it then holds the bridge it lies on.
+def target_of(words: str) -> tuple[int, int]:
+    """Shelf and slot of the disk of these words, as the image reads them.
 
-    Nothing tells whether anybody has it open, and a flush of a device by its name takes
-    it down even so (aoedev.c), with what is under way.
+    Raises ValueError where they are no numbers.
     """
-    return (etherd / device).exists()
+
+    def number(key: str) -> int:
+        given = (w.split("=", 1)[1] for w in words.split() if w.startswith(f"{key}="))
+        text = next(given, "0")
+        return int(text, 16 if text.startswith("0x") else 10)
+
+    return number("aoe.shelf"), number("aoe.slot")
+
+
+def held_links(block: Path = BLOCK) -> set[str]:
+    """Network devices on which the initiator has found disks: it holds each of them.
+
+    To remove one would wait for it.  Nothing tells whether anybody has such a disk
+    open, and a flush of it by its name takes it down even so (aoedev.c).
+    """
+    found = (path.read_text() for path in block.glob("etherd!*/netif"))
+    return {name for text in found for name in text.strip().split(",")}

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from observer.errors import ConfigError, UsageError
+from observer.services.aoe import target_of
 from observer.services.folder import is_name
+from observer.services.identity import user_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = [
     "Port",
@@ -24,10 +26,12 @@ __all__ = [
     "spare_of",
 ]
 
+T = TypeVar("T")
 ETC = Path("/etc/observer/images.toml")
 SPARE = "-spare"
 NAME_BYTES = 15  # IFNAMSIZ of the kernel's linux/if.h, less the final zero
 SMALLEST_MIB, LARGEST_MIB = 8, 1024
+SMALLEST_MTU, LARGEST_MTU = 576, 9000
 
 
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,6 +75,16 @@ def _is_device(name: str) -> bool:
     return is_name(name) and len(name) <= NAME_BYTES
 
 
+def _wrong_port(port: Port) -> Iterator[str]:
+    if port.bridge is None:
+        yield f"{port.tap} has no bridge"
+    for device in (port.tap, port.bridge):
+        if device is not None and not _is_device(device):
+            yield f"{device!r} is no name of a network device"
+    if not SMALLEST_MTU <= port.mtu <= LARGEST_MTU:
+        yield f"an mtu is {SMALLEST_MTU} to {LARGEST_MTU}"
+
+
 def _wrong(name: str, spec: ServiceSpec) -> Iterator[str]:
     """What is wrong with it, each as a key and a reason."""
     if not is_name(name):
@@ -80,11 +94,13 @@ def _wrong(name: str, spec: ServiceSpec) -> Iterator[str]:
     if not spec.ports:
         yield f"{name}.ports: at least one"
     for port in spec.ports:
-        if port.bridge is None:
-            yield f"{name}.ports: {port.tap} has no bridge"
-        for device in (port.tap, port.bridge):
-            if device is not None and not _is_device(device):
-                yield f"{name}.ports: {device!r} is no name of a network device"
+        yield from (f"{name}.ports: {wrong}" for wrong in _wrong_port(port))
+    if spec.spare and not is_name(spare_of(name)):
+        yield f"{name}.spare: its name, {spare_of(name)}, is too long"
+    try:
+        target_of(spec.words)
+    except ValueError:
+        yield f"{name}.words: aoe.shelf and aoe.slot are numbers"
     if spec.spare and spec.disk:
         yield f"{name}.spare: a disk has one writer, so it has no spare that runs"
 
@@ -104,21 +120,40 @@ def _standby(spec: ServiceSpec) -> ServiceSpec:
     return msgspec.structs.replace(spec, ports=ports, spare=False)
 
 
+def _twice(things: Iterable[T]) -> Iterator[T]:
+    seen: set[T] = set()
+    for thing in things:
+        if thing in seen:
+            yield thing
+        seen.add(thing)
+
+
+def _clashes(services: dict[str, ServiceSpec]) -> Iterator[str]:
+    """What two of them cannot both have."""
+    for tap in _twice(port.tap for spec in services.values() for port in spec.ports):
+        yield f"the tap {tap} is named twice (a spare's is its service's, cut short)"
+    disks = (spec for spec in services.values() if spec.disk)
+    for shelf, slot in _twice(target_of(spec.words) for spec in disks):
+        yield f"two disks are e{shelf}.{slot}: give one another aoe.shelf or aoe.slot"
+    for _ in _twice(map(user_of, services)):
+        yield "two services would be the same user: give one another name"
+
+
 def read_images(path: Path) -> dict[str, ServiceSpec]:
     """Name -> service, spares too.  Raises ConfigError with file, key and reason."""
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=dict[str, ServiceSpec])
     except OSError as e:
         raise UsageError(f"{path} cannot be read ({e.strerror}).") from e
-    except msgspec.DecodeError as e:
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise ConfigError(f"{path}: {e}.") from e
     wrong = next((w for item in found.items() for w in _wrong(*item)), None)
     if wrong:
         raise ConfigError(f"{path}: {wrong}.")
-    for name in [name for name, spec in found.items() if spec.spare]:
-        found[spare_of(name)] = _standby(found[name])
-    taps = [port.tap for spec in found.values() for port in spec.ports]
-    twice = next((tap for tap in taps if taps.count(tap) > 1), None)
-    if twice:
-        raise ConfigError(f"{path}: the tap {twice} is named twice.")
+    spares = {spare_of(n): _standby(spec) for n, spec in found.items() if spec.spare}
+    if both := next(iter(spares.keys() & found.keys()), None):
+        raise ConfigError(f"{path}: {both} is the name of a spare.")
+    found |= spares
+    if clash := next(_clashes(found), None):
+        raise ConfigError(f"{path}: {clash}.")
     return found

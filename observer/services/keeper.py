@@ -14,7 +14,7 @@ import signal
 import stat
 import sys
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,9 @@ from observer.guests.children import child
 from observer.guests.folder import runtime_folder
 from observer.guests.waiting import wait_until
 from observer.services.abi import Abi
-from observer.services.aoe import device_of, is_known
 from observer.services.control import order
 from observer.services.folder import ServiceFolder, service_folder
+from observer.services.identity import user_of
 from observer.services.images import ServiceSpec, images_file, read_images
 from observer.services.launch import Handed, as_user, qemu_argv
 from observer.services.links import join, open_port, remove_empty_bridges
@@ -38,23 +38,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["Kept", "kept_service", "main", "opened", "with_vhost"]
+__all__ = ["kept_service", "main", "opened", "with_vhost"]
 
-FIRST_USER = 64_100  # of a range that Debian leaves to the local administrator
 UP_SECONDS = 30.0
 ORDER_SECONDS = 5.0
 SECTOR_BYTES = 512
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A service VM that runs, and what of it stays with us."""
-
-    record: Record
-    folder: ServiceFolder
-    process: subprocess.Popen[bytes]
-    memory: int
-    taps: tuple[int, ...]
+ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
 def _open_memory(name: str, spec: ServiceSpec) -> int:
@@ -92,9 +81,9 @@ def _kvm_group(device: Path = Path("/dev/kvm")) -> int | None:
 
 
 def _open_disk(path: str) -> int:
-    """The disk, which must be there: whole sectors, and writable."""
+    """The disk, which must be there: whole sectors, writable, and nobody's mount."""
     try:
-        disk = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        disk = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_EXCL)
     except OSError as e:
         raise UsageError(
             f"The disk {path} cannot be opened for writing ({e.strerror}): make it, "
@@ -102,20 +91,24 @@ def _open_disk(path: str) -> int:
         ) from e
     size = os.lseek(disk, 0, os.SEEK_END)
     kind = os.fstat(disk).st_mode
-    if size < SECTOR_BYTES or not (stat.S_ISREG(kind) or stat.S_ISBLK(kind)):
+    is_disk = stat.S_ISREG(kind) or stat.S_ISBLK(kind)
+    if not is_disk or not size or size % SECTOR_BYTES:
         os.close(disk)
         raise UsageError(
-            f"The disk {path} is none, or too small with its {size} bytes: "
-            "give it at least one sector of 512."
+            f"The disk {path} is none, or has not the right size with its {size} "
+            "bytes: give it whole sectors of 512, at least one."
         )
     return disk
 
 
-def _image(spec: ServiceSpec, images: Path) -> Path:
-    path = images / spec.image
-    if not path.is_file():
-        raise UsageError(f"The image {path} is missing: build it (make unikernels).")
-    return path
+def _open_image(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as e:
+        raise UsageError(
+            f"The image {path} cannot be opened ({e.strerror}): build it "
+            "(make unikernels)."
+        ) from e
 
 
 def _ask(folder: ServiceFolder, line: str) -> list[str]:
@@ -133,36 +126,36 @@ def _check_abi(folder: ServiceFolder) -> None:
         )
 
 
-def _check_alive(process: subprocess.Popen[bytes], log: Path) -> None:
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _check_alive(process: subprocess.Popen[bytes], *said: Path) -> None:
     if process.poll() is not None:
-        said = log.read_text(errors="replace").strip()[-300:]
+        words = " ".join(word for path in said for word in _text(path).split())
         raise ProgramError(
-            f"QEMU ended with status {process.returncode}: {said or 'it said nothing'}."
+            f"QEMU ended with status {process.returncode}: "
+            f"{words[-300:] or 'it said nothing'}."
         )
 
 
-def _is_up(folder: ServiceFolder) -> bool:
-    text = folder.console.read_text() if folder.console.exists() else ""
-    return text.rstrip().endswith(" up")
-
-
-def _leave_bridges(spec: ServiceSpec) -> None:
-    """One that this host has found a disk on stays, for the disk's return."""
-    if spec.disk is None or not is_known(device_of(spec.words)):
-        remove_empty_bridges(spec.ports)
-
-
 @contextmanager
-def opened(name: str, spec: ServiceSpec) -> Iterator[tuple[ServiceSpec, Handed]]:
+def opened(
+    name: str, spec: ServiceSpec, image_file: Path
+) -> Iterator[tuple[ServiceSpec, Handed]]:
     """Open what the VM is handed, but vhost; the spec comes with words that say it."""
     with ExitStack() as stack:
-        disk = None
+        image = _open_image(image_file)
+        stack.callback(os.close, image)
+        disk, driver = None, "file"
         if spec.disk is not None:
             disk = _open_disk(spec.disk)
             stack.callback(os.close, disk)
+            if stat.S_ISBLK(os.fstat(disk).st_mode):
+                driver = "host_device"
         memory = _open_memory(name, spec)
         stack.callback(os.close, memory)
-        stack.callback(_leave_bridges, spec)
+        stack.callback(remove_empty_bridges, spec.ports)
         taps = []
         for port in spec.ports:
             taps.append(open_port(port))
@@ -171,7 +164,7 @@ def opened(name: str, spec: ServiceSpec) -> Iterator[tuple[ServiceSpec, Handed]]
             if disk is not None:  # the host on that bridge is who may use it
                 words = f"{spec.words} aoe.allow={address}"
                 spec = msgspec.structs.replace(spec, words=words)
-        yield spec, Handed(memory, tuple(taps), (), disk)
+        yield spec, Handed(image, memory, tuple(taps), (), disk, driver)
 
 
 @contextmanager
@@ -187,59 +180,69 @@ def with_vhost(handed: Handed) -> Iterator[Handed]:
 
 @contextmanager
 def kept_service(
-    name: str, spec: ServiceSpec, user: int, runtime: Path, images: Path
-) -> Iterator[Kept]:
+    name: str, spec: ServiceSpec, runtime: Path, images: Path
+) -> Iterator[None]:
     """Run a service VM while the block does, which begins when the service is up."""
     folder = service_folder(runtime, name)
     if folder is None:
         raise UsageError(f"{name!r} is no name for a service.")
-    image = _image(spec, images)
-    log = folder.path / "qemu.log"
+    user, log = user_of(name), folder.path / "qemu.log"
     with ExitStack() as stack:
+        runtime.mkdir(parents=True, exist_ok=True)
         stack.enter_context(runtime_folder(folder.path))
-        folder.path.chmod(0o711)
+        record = Record(name, None, os.getpid(), user, spec)
+        folder.record.write_bytes(msgspec.json.encode(record))
+        for path in (runtime, folder.path):  # its user must get through
+            path.chmod(0o711)
         folder.vm.mkdir(mode=0o700)
         os.chown(folder.vm, user, user)
-        spec, ours = stack.enter_context(opened(name, spec))
+        spec, ours = stack.enter_context(opened(name, spec, images / spec.image))
         with with_vhost(ours) as handed:
-            argv = qemu_argv(spec, image, folder, handed, user)
+            argv = qemu_argv(spec, folder, handed)
             argv = [*as_user(user, _kvm_group()), *argv]
             process = stack.enter_context(child(argv, log, handed.all()))
         stack.callback(folder.ending.touch)
 
         def is_up() -> bool:
-            _check_alive(process, log)
-            return _is_up(folder)
+            _check_alive(process, log, folder.console)
+            return _text(folder.console).rstrip().endswith(" up")
 
         wait_until(is_up, UP_SECONDS, f"{name} was up")
         _check_abi(folder)
-        record = Record(name, process.pid, os.getpid(), user, spec)
+        record = msgspec.structs.replace(record, pid=process.pid, spec=spec)
         folder.record.write_bytes(msgspec.json.encode(record))
-        yield Kept(record, folder, process, ours.memory, ours.taps)
+        yield
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
+    for more in ENDS:  # what is being taken away is taken away whole
+        signal.signal(more, signal.SIG_IGN)
     raise SystemExit(128 + number)
+
+
+def _spec_of(name: str, file: Path) -> ServiceSpec:
+    specs = read_images(file)
+    if name not in specs:
+        raise UsageError(f"There is no service {name} in {file}: {', '.join(specs)}.")
+    return specs[name]
 
 
 def main(runtime: str, images: str, name: str) -> int:
     """Keep one service until SIGTERM, even when it dies; say `up`, or why not."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDS:
         signal.signal(number, _end)
     try:
-        specs = read_images(images_file())
-        if name not in specs:
-            known = ", ".join(specs)
-            raise UsageError(f"There is no service {name} in {images_file()}: {known}.")
-        user = FIRST_USER + list(specs).index(name)
-        with kept_service(name, specs[name], user, Path(runtime), Path(images)) as kept:
+        spec = _spec_of(name, images_file())
+        with kept_service(name, spec, Path(runtime), Path(images)):
             print(READY, flush=True)  # noqa: T201 - the one who started us waits for it
-            kept.process.wait()
             while True:  # what outlives the VM is kept until somebody ends us
-                signal.pause()
+                signal.pause()  # its zombie, too, so that its number is nobody else's
     except ObserverError as e:
         print(e.message, flush=True)  # noqa: T201
         return e.exit_code
+    except Exception as e:  # noqa: BLE001 - nobody else hears of it
+        print(f"The keeper of {name} failed, a bug in observer: {e!r}", flush=True)  # noqa: T201
+        return 1
     return 0
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from observer.services.identity import mac_of
 
+if TYPE_CHECKING:
     from observer.services.folder import ServiceFolder
     from observer.services.images import ServiceSpec
 
@@ -22,24 +22,21 @@ SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=de
 class Handed:
     """Open descriptors that QEMU gets; it opens nothing else of the host's but KVM."""
 
+    image: int
     memory: int
     taps: tuple[int, ...]
     vhosts: tuple[int, ...]
     disk: int | None
+    disk_driver: str = "file"
 
     def all(self) -> tuple[int, ...]:
         """Every one of them."""
         disk = () if self.disk is None else (self.disk,)
-        return (self.memory, *self.taps, *self.vhosts, *disk)
+        return (self.image, self.memory, *self.taps, *self.vhosts, *disk)
 
 
 # Where QEMU's microvm has the configuration space of PCI (its hw/i386/microvm.c).
 ECAM = "pci.ecam=0xe0000000"
-
-
-def mac_of(user: int, port: int) -> str:
-    """A locally administered address that no other service of the host has."""
-    return f"02:6f:62:{user >> 8 & 0xFF:02x}:{user & 0xFF:02x}:{port:02x}"
 
 
 def as_user(user: int, kvm_group: int | None) -> list[str]:
@@ -51,9 +48,7 @@ def as_user(user: int, kvm_group: int | None) -> list[str]:
     return ["setpriv", *ids, *no_rights, "--pdeathsig", "KILL", "--"]
 
 
-def qemu_argv(
-    spec: ServiceSpec, image: Path, folder: ServiceFolder, handed: Handed, user: int
-) -> list[str]:
+def qemu_argv(spec: ServiceSpec, folder: ServiceFolder, handed: Handed) -> list[str]:
     """QEMU for the service that the folder is called after."""
     name = folder.path.name
     size = f"{spec.memory_mib}M"
@@ -63,7 +58,8 @@ def qemu_argv(
     argv += ["-M", "microvm,pcie=on,pic=off,pit=off,rtc=off,memory-backend=ram"]
     argv += ["-accel", "kvm", "-cpu", "host", "-m", size]
     argv += ["-object", f"{ram}/proc/self/fd/{handed.memory}"]
-    argv += ["-kernel", str(image), "-append", f"{spec.words} {ECAM}"]
+    argv += ["-kernel", f"/proc/self/fd/{handed.image}"]
+    argv += ["-append", f"{spec.words} {ECAM}"]
     argv += ["-serial", f"file:{folder.console}"]
     argv += ["-qmp", f"unix:{folder.qmp},server=on,wait=off"]
     argv += ["-chardev", f"socket,id=control,path={folder.control},server=on,wait=off"]
@@ -75,12 +71,13 @@ def qemu_argv(
     ]
     for k, (tap, vhost) in enumerate(zip(handed.taps, handed.vhosts, strict=True)):
         argv += ["-netdev", f"tap,id=port{k},fd={tap},vhost=on,vhostfd={vhost}"]
-        device = f"virtio-net-pci,netdev=port{k},mac={mac_of(user, k)},romfile="
+        device = f"virtio-net-pci,netdev=port{k},mac={mac_of(name, k)},romfile="
         argv += ["-device", device]
     if handed.disk is not None:
         argv += ["-add-fd", f"fd={handed.disk},set=1"]
         # Not opened read-only first: there is one descriptor, for writing.
-        file = "driver=file,filename=/dev/fdset/1,node-name=file,auto-read-only=off"
+        file = f"driver={handed.disk_driver},filename=/dev/fdset/1,node-name=file"
+        file += ",auto-read-only=off"
         raw = "driver=raw,file=file,node-name=disk,auto-read-only=off"
         argv += ["-blockdev", file, "-blockdev", raw]
         argv += ["-device", "virtio-blk-pci,drive=disk"]

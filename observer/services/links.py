@@ -8,12 +8,14 @@ in it while its VM is restarted, and leaves nothing behind when both are gone.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute, NetlinkError
 
 from observer.errors import HostError, UsageError
 from observer.guests.tap import open_tap, silence
+from observer.services.aoe import held_links
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,13 +50,15 @@ def _own_address() -> str:
 
 
 def _bridge(ip: IPRoute, name: str, mtu: int) -> int:
-    """The index of a bridge, made where it is not there."""
+    """The index of a bridge, made where it is not there; UsageError of another link."""
     found = ip.link_lookup(ifname=name)
     if not found:
         ip.link("add", ifname=name, kind="bridge", address=_own_address())
         found = ip.link_lookup(ifname=name)
         ip.link("set", index=found[0], ifalias=OURS, mtu=mtu)
         silence(name)
+    elif not Path(f"/sys/class/net/{name}/bridge").exists():
+        raise UsageError(f"{name} is no bridge: name another in images.toml.")
     ip.link("set", index=found[0], state="up")
     return int(found[0])
 
@@ -64,17 +68,17 @@ def join(port: Port) -> str | None:
     silence(port.tap)
     with IPRoute() as ip:
         (tap,) = ip.link_lookup(ifname=port.tap)
-        if port.bridge is None:
-            ip.link("set", index=tap, mtu=port.mtu, state="up")
-            return None
         try:
+            if port.bridge is None:
+                ip.link("set", index=tap, mtu=port.mtu, state="up")
+                return None
             bridge = _bridge(ip, port.bridge, port.mtu)
             ip.link("set", index=tap, mtu=port.mtu, master=bridge, state="up")
             (link,) = ip.get_links(bridge)
         except NetlinkError as e:
             raise HostError(
-                f"{port.tap} cannot join {port.bridge} ({os.strerror(e.code)}): "
-                "load the module bridge, and see that the name is a bridge's."
+                f"{port.tap} cannot be set up, in {port.bridge} with its mtu of "
+                f"{port.mtu} ({os.strerror(e.code)}): load the module bridge."
             ) from e
     return str(link.get_attr("IFLA_ADDRESS"))
 
@@ -82,7 +86,7 @@ def join(port: Port) -> str | None:
 def remove_empty_bridges(ports: Iterable[Port]) -> None:
     """Remove bridges that we made and that nobody uses any more."""
     with IPRoute() as ip:
-        names = {port.bridge for port in ports if port.bridge}
+        names = {port.bridge for port in ports if port.bridge} - held_links()
         for index in (i for name in names for i in ip.link_lookup(ifname=name)):
             (link,) = ip.get_links(index)
             ported = any(p.get_attr("IFLA_MASTER") == index for p in ip.get_links())

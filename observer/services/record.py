@@ -18,10 +18,10 @@ READY = "up"
 
 
 class Record(msgspec.Struct, frozen=True):
-    """What other processes need to know of a service that is up."""
+    """What other processes need to know of a service; `pid` is None while it boots."""
 
     name: str
-    pid: int
+    pid: int | None
     keeper: int
     user: int
     spec: ServiceSpec

@@ -3,24 +3,35 @@ from pathlib import Path
 
 import pytest
 
-from observer.services.aoe import device_of, is_known
+from observer.services.aoe import held_links, target_of
 
 
 @pytest.mark.parametrize(
-    ("words", "device"),
+    ("words", "target"),
     [
-        ("aoe.shelf=3 aoe.slot=7 mtu=9000", "e3.7"),
-        ("faults=on quiet", "e0.0"),
-        ("", "e0.0"),
+        ("aoe.shelf=3 aoe.slot=7 mtu=9000", (3, 7)),
+        ("aoe.shelf=0x1f aoe.slot=010", (31, 10)),
+        ("aoe.shelf=3 aoe.shelf=4", (3, 0)),
+        ("faults=on quiet", (0, 0)),
+        ("", (0, 0)),
     ],
 )
-def test_a_disk_is_called_by_shelf_and_slot(words: str, device: str) -> None:
-    """As the words say, which the image reads too."""
-    assert device_of(words) == device
+def test_a_disk_has_a_shelf_and_a_slot(words: str, target: tuple[int, int]) -> None:
+    """As the image reads its words: the first of two, in decimal or by 0x."""
+    assert target_of(words) == target
 
 
-def test_a_disk_is_known_while_it_has_a_node(tmp_path: Path) -> None:
-    """The kernel makes it when it has found the disk."""
-    assert not is_known("e0.0", tmp_path)
-    (tmp_path / "e0.0").touch()
-    assert is_known("e0.0", tmp_path)
+def test_an_address_is_a_number() -> None:
+    """Anything else is the caller's to name."""
+    with pytest.raises(ValueError, match="rack"):
+        target_of("aoe.shelf=rack")
+
+
+def test_links_of_all_disks_are_held(tmp_path: Path) -> None:
+    """As the kernel's aoeblk.c shows them, one line for each disk."""
+    for name, links in (("etherd!e0.0", "a,b\n"), ("etherd!e1.0", "b\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "netif").write_text(links)
+    (tmp_path / "sda").mkdir()
+
+    assert held_links(tmp_path) == {"a", "b"}

@@ -41,6 +41,21 @@ def test_the_file_that_comes_with_it_is_good() -> None:
         ),
         ('[net]\nimage = "net.elf"\nports = []\n', "at least one"),
         (GOOD + GOOD.replace("net", "two", 1).replace("net.p", "two.p"), "named twice"),
+        (GOOD + "mtu = 100\n", "576 to 9000"),
+        (GOOD.replace("[[", 'words = "aoe.slot=one"\n[['), "are numbers"),
+        (
+            GOOD.replace("[[", 'disk = "d"\n[[')
+            + GOOD.replace("net", "two", 1)
+            .replace("[[net", 'disk = "e"\n[[two')
+            .replace('"a"', '"c"'),
+            "two disks are e0.0",
+        ),
+        (
+            GOOD.replace("[[", "spare = true\n[[")
+            + GOOD.replace("net]", "net-spare]", 1).replace("[[net", "[[net-spare"),
+            "name of a spare",
+        ),
+        (GOOD.replace("net", "n" * 26).replace("[[", "spare = true\n[["), "too long"),
         ("[net", "Expected"),
     ],
 )

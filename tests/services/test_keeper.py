@@ -22,10 +22,10 @@ def devices() -> set[str]:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"image": "none.elf"}, "none.elf is missing"),
+        ({"image": "none.elf"}, "none.elf cannot be opened"),
         ({"ports": (Port("lo", "obs-none-br"),)}, "network device lo already"),
         ({"disk": "/nowhere/disk.img"}, "disk.img cannot be opened"),
-        ({"disk": "/dev/null"}, "too small"),
+        ({"disk": "/dev/null"}, "not the right size"),
         ({"disk": "/"}, "cannot be opened"),
     ],
 )
@@ -40,7 +40,7 @@ def test_what_cannot_be_is_one_sentence(
 
     with (
         pytest.raises(ObserverError, match=said) as caught,
-        kept_service("net", spec, 64_100, runtime, tmp_path),
+        kept_service("net", spec, runtime, tmp_path),
     ):
         pytest.fail("it cannot be up")
 
@@ -53,6 +53,6 @@ def test_a_name_is_no_path(tmp_path: Path) -> None:
     """It becomes part of one."""
     with (
         pytest.raises(ObserverError, match="no name for a service"),
-        kept_service("../net", NET, 64_100, tmp_path, tmp_path),
+        kept_service("../net", NET, tmp_path, tmp_path),
     ):
         pytest.fail("it cannot be up")
