@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Linux guest with one vCPU that does a service VM's work: what that competes with.
+
+Debian's cloud kernel, an init that does nothing else, and the memory that this needs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from observer.errors import HostError, ProgramError
+from observer.guests import cpio, modules
+from observer.guests.children import child
+from observer.guests.programs import places_of
+from observer.guests.waiting import wait_until
+from observer.testbed.initramfs import static_busybox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from observer.testbed.kernel import Kernel
+
+__all__ = ["LINUX_BRIDGE", "LINUX_VBLADE", "Peer", "running_peer"]
+
+UP_SECONDS = 180.0
+MEMORY_MIB = 128
+WORDS = "console=ttyS0 quiet pci=lastbus=0 no_timer_check tsc=reliable ipv6.disable=1"
+INIT = """#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+while read -r module; do insmod "/lib/modules/$module"; done </lib/modules/order
+{work}
+echo peer up
+exec sleep 100000
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What the guest does: its network devices are eth0, eth1, its disk /dev/vda."""
+
+    modules: tuple[str, ...]
+    programs: tuple[str, ...]
+    work: str
+
+
+LINUX_BRIDGE = Peer(
+    ("virtio_pci", "virtio_net", "bridge"),
+    (),
+    "brctl addbr br0\n"
+    + "".join(f"brctl addif br0 eth{k}; ip link set eth{k} up\n" for k in (0, 1))
+    + "ip link set br0 up",
+)
+LINUX_VBLADE = Peer(
+    ("virtio_pci", "virtio_net", "virtio_blk"),
+    ("vblade",),
+    "ip link set eth0 mtu 9000 up\nvblade 1 0 eth0 /dev/vda &",
+)
+
+
+def _release(kernel: Kernel) -> str:
+    if kernel.guest_release is None:
+        raise HostError(f"The kernel {kernel.name} has none for guests.")
+    return kernel.guest_release
+
+
+def _initrd(peer: Peer, kernel: Kernel) -> bytes:
+    release = _release(kernel)
+    needs = modules.read_dependencies(kernel.root, release)
+    order = modules.load_order(needs, peer.modules)
+    folder = kernel.modules_of(release)
+    drivers = {Path(p).name: modules.module_bytes(folder / p) for p in order}
+    return cpio.archive(
+        [
+            cpio.character_device("dev/console", 5, 1),
+            cpio.directory("proc"),
+            cpio.file("bin/busybox", static_busybox(), executable=True),
+            cpio.file("init", INIT.format(work=peer.work).encode(), executable=True),
+            *(cpio.file(f"lib/modules/{n}", data) for n, data in drivers.items()),
+            cpio.file("lib/modules/order", "".join(f"{n}\n" for n in drivers).encode()),
+            *(
+                cpio.file(place.lstrip("/"), Path(place).read_bytes(), executable=True)
+                for place in places_of(peer.programs)
+            ),
+        ]
+    )
+
+
+def _argv(
+    peer: Peer, kernel: Kernel, folder: Path, taps: tuple[str, ...], disk: Path | None
+) -> list[str]:
+    initrd = folder / "initrd"
+    initrd.write_bytes(_initrd(peer, kernel))
+    argv = [
+        *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
+        *("-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", f"{MEMORY_MIB}M"),
+        *("-kernel", str(kernel.image_of(_release(kernel))), "-initrd", str(initrd)),
+        *("-append", WORDS, "-serial", f"file:{folder / 'console'}"),
+        *("-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"),
+    ]
+    for k, tap in enumerate(taps):
+        netdev = f"tap,id=port{k},ifname={tap},script=no,downscript=no,vhost=on"
+        mac = f"02:6c:78:00:{len(taps)}:{k}"
+        argv += ["-netdev", netdev]
+        argv += ["-device", f"virtio-net-pci,netdev=port{k},mac={mac},romfile="]
+    if disk is not None:
+        argv += ["-blockdev", f"driver=file,filename={disk},node-name=disk"]
+        argv += ["-device", "virtio-blk-pci,drive=disk"]
+    return argv
+
+
+@contextmanager
+def running_peer(
+    peer: Peer, kernel: Kernel, taps: tuple[str, ...], disk: Path | None = None
+) -> Iterator[Path]:
+    """Run it while the block does, which begins when it works; its QMP socket."""
+    with tempfile.TemporaryDirectory(prefix="observer-peer-") as made:
+        folder = Path(made)
+        console = folder / "console"
+        argv = _argv(peer, kernel, folder, taps, disk)
+        with child(argv, folder / "qemu.log") as process:
+
+            def up() -> bool:
+                if process.poll() is not None:
+                    raise ProgramError((folder / "qemu.log").read_text())
+                return console.exists() and "peer up" in console.read_text()
+
+            try:
+                wait_until(up, UP_SECONDS, "the Linux peer was up")
+            except Exception:
+                if console.exists():
+                    raise ProgramError(console.read_text()[-600:]) from None
+                raise
+            yield folder / "qmp"
