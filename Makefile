@@ -28,7 +28,7 @@ demo: ready ## Watch live VMs, break them in nine ways, see what was noticed (5 
 	@$(venv)/observer demo
 
 .PHONY: test
-test: check ready ## Run every check and every test, on this machine and in nested hosts (40 min)
+test: check ready ## Run every check and every test, on this machine and in nested hosts (60 min)
 	@$(venv)/python tools/run_tiers.py
 
 .PHONY: bench
