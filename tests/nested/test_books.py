@@ -219,6 +219,8 @@ def slot_of(armed: Armed, pid: int) -> int:
         ("vm_cell", cells.VM),
         ("vcpu_cell", cells.VCPU),
         ("ring_cell", cells.RING),
+        ("service_cell", cells.SERVICE),
+        ("part_cell", cells.PART),
         ("suspicion", cells.SUSPICION),
         ("process", cells.PROCESS),
     ],
@@ -226,7 +228,7 @@ def slot_of(armed: Armed, pid: int) -> int:
 def test_dtypes_are_the_structs_of_the_objects(struct: str, dtype: np.dtype) -> None:
     """Every field has the offset that clang gave it, read from the objects' BTF."""
     found = {}
-    for name in ("process", "vcpu", "vring"):
+    for name in ("process", "vcpu", "vring", "service"):
         dump = subprocess.run(
             ["bpftool", "-j", "btf", "dump", "file", OBJECTS / f"{name}.bpf.o"],
             capture_output=True,
