@@ -43,13 +43,8 @@ class GuestCase:
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:  # noqa: PLR0911
         """Look until it is clear whether the guest hangs."""
         watch = self._watch
-        if await self._reach.stopped(vm):
-            return Confirmed(
-                VerdictKind.VMM_STOPPED,
-                vm.name,
-                suspicion.since_ns,
-                f"{vm.name} is stopped by a signal or a tracer",
-            )
+        if stopped := await self._reach.stopped(vm, suspicion.since_ns):
+            return stopped
         if self._reach.out_of_kvm(vm):
             return await self._held(vm, suspicion)
         if self.is_booting(vm):

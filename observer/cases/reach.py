@@ -15,7 +15,7 @@ from observer.clock import SECOND
 from observer.errors import DeadlineError
 from observer.inventory.qmp import ask_run_state
 from observer.inventory.task import TaskLook, in_kvm_run, look_at_task, tasks_of
-from observer.model import RunState
+from observer.model import Confirmed, RunState, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,13 +72,14 @@ class Reach:
         tids = self._watch.vcpus_of(vm.slot)["tid"]
         return not any(in_kvm_run(folder / str(tid)) for tid in tids)
 
-    async def stopped(self, vm: Vm) -> bool:
+    async def stopped(self, vm: Vm, since_ns: int) -> Confirmed | None:
         """SIGSTOP, seen twice: a stop that ends at once is nobody's business."""
         for _ in range(STOPPED_LOOKS):
             if not self.task(vm.pid).stopped:
-                return False
+                return None
             await asyncio.sleep(STEP_SECONDS)
-        return True
+        evidence = f"{vm.name} is stopped by a signal or a tracer"
+        return Confirmed(VerdictKind.VMM_STOPPED, vm.name, since_ns, evidence)
 
     async def run_state(self, vm: Vm) -> tuple[RunState, str]:
         """Ask whether the guest is meant to run; DeadlineError if the VMM is mute."""

@@ -13,7 +13,6 @@ from observer.confirm.service import PartLook, judge_part, judge_service
 from observer.errors import DeadlineError, ProgramError
 from observer.kernel.cells import RingKind
 from observer.model import (
-    Confirmed,
     Look,
     LookAgain,
     Refuted,
@@ -53,13 +52,8 @@ class ServiceCase:
             return Refuted("it beats, yet is no service of this host")
         if suspicion.kind is SuspicionKind.PART:  # it beats, so it is not paused
             return await self._part(vm, suspicion)
-        if await self._reach.stopped(vm):
-            return Confirmed(
-                VerdictKind.VMM_STOPPED,
-                vm.name,
-                suspicion.since_ns,
-                f"{vm.name} is stopped by a signal or a tracer",
-            )
+        if stopped := await self._reach.stopped(vm, suspicion.since_ns):
+            return stopped
         return await self._service(vm, suspicion, folder)
 
     def _folder(self, vm: Vm) -> ServiceFolder | None:
