@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from observer.errors import HostError, ProgramError
 from observer.guests import cpio, modules
 from observer.guests.children import child
+from observer.guests.launch import KERNEL_WORDS
 from observer.guests.programs import places_of
 from observer.guests.waiting import wait_until
 from observer.testbed.initramfs import static_busybox
@@ -28,7 +29,6 @@ __all__ = ["LINUX_BRIDGE", "LINUX_VBLADE", "Peer", "running_peer"]
 
 UP_SECONDS = 180.0
 MEMORY_MIB = 128
-WORDS = "console=ttyS0 quiet pci=lastbus=0 no_timer_check tsc=reliable ipv6.disable=1"
 INIT = """#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 mount -t devtmpfs dev /dev
@@ -99,7 +99,7 @@ def _argv(
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
         *("-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", f"{MEMORY_MIB}M"),
         *("-kernel", str(kernel.image_of(_release(kernel))), "-initrd", str(initrd)),
-        *("-append", WORDS, "-serial", f"file:{folder / 'console'}"),
+        *("-append", KERNEL_WORDS, "-serial", f"file:{folder / 'console'}"),
         *("-qmp", f"unix:{folder / 'qmp'},server=on,wait=off"),
     ]
     for k, tap in enumerate(taps):
@@ -126,13 +126,9 @@ def running_peer(
 
             def up() -> bool:
                 if process.poll() is not None:
-                    raise ProgramError((folder / "qemu.log").read_text())
+                    why = (folder / "qemu.log").read_text().strip()
+                    raise ProgramError(f"The Linux peer's QEMU ended: {why}")
                 return console.exists() and "peer up" in console.read_text()
 
-            try:
-                wait_until(up, UP_SECONDS, "the Linux peer was up")
-            except Exception:
-                if console.exists():
-                    raise ProgramError(console.read_text()[-600:]) from None
-                raise
+            wait_until(up, UP_SECONDS, "the Linux peer was up")
             yield folder / "qmp"

@@ -24,6 +24,7 @@ from qemu.qmp import QMPClient
 
 from observer.errors import DeadlineError
 from observer.guests import cpio
+from observer.guests.launch import KERNEL_WORDS
 from observer.guests.waiting import wait_until
 from observer.services.folder import ServiceFolder
 from observer.services.images import Port, ServiceSpec
@@ -41,10 +42,6 @@ LINUX = "Debian's cloud kernel"
 LINUX_MIB = 128
 DISK_BYTES = 1 << 20
 INIT = b"#!/bin/busybox sh\necho init\nexec /bin/busybox sleep 1000\n"
-# What it boots fastest with of what was tried: microvm took half as long again.
-LINUX_WORDS = (
-    "console=ttyS0 quiet pci=lastbus=0 no_timer_check tsc=reliable ipv6.disable=1"
-)
 # An address that nobody's disk has: a host's initiator may look on every link.
 DISK_WORDS = "mtu=1500 aoe.shelf=65279 aoe.slot=254"
 SERVICES = {
@@ -143,7 +140,10 @@ def _service(name: str, images: Path, folder: Path) -> Iterator[Start]:
 
 @contextmanager
 def _linux(vmlinuz: Path, folder: Path) -> Iterator[Start]:
-    """What Linux needs to reach an init, no more."""
+    """What Linux needs to reach an init, no more, on the machine it boots fastest on.
+
+    Of those that were tried: microvm took half as long again.
+    """
     initrd, qmp = folder / "initrd", folder / "qmp"
     initrd.write_bytes(
         cpio.archive(
@@ -158,7 +158,7 @@ def _linux(vmlinuz: Path, folder: Path) -> Iterator[Start]:
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
         *("-M", "q35", "-accel", "kvm", "-cpu", "host"),
         *("-m", f"{LINUX_MIB}M", "-kernel", str(vmlinuz), "-initrd", str(initrd)),
-        *("-append", LINUX_WORDS, "-serial", "stdio"),
+        *("-append", KERNEL_WORDS, "-serial", "stdio"),
         *("-qmp", f"unix:{qmp},server=on,wait=off"),
     ]
     yield Start(argv, (), qmp, b"init")

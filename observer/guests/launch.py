@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from observer.guests.images import GuestImage
 
-__all__ = ["Files", "GuestSpec", "disk_command", "qemu_command"]
+__all__ = ["KERNEL_WORDS", "Files", "GuestSpec", "disk_command", "qemu_command"]
 
 IFNAMSIZ = 15
 """The kernel's limit on a network interface's name."""
@@ -113,15 +113,21 @@ class Files:
         return self.folder / "disk.sock"
 
 
-def kernel_arguments(spec: GuestSpec) -> str:
-    """Return the guest's kernel command line: nothing that changes it once up.
+KERNEL_WORDS = (
+    "console=ttyS0 quiet pci=lastbus=0 no_timer_check tsc=reliable ipv6.disable=1"
+)
+"""For any Linux guest here: nothing that changes it once up.
 
-    lastbus: without it the kernel reads the configuration of 255 empty PCI buses, an
-    exit to QEMU each. no_timer_check, tsc: calibrations, slow where emulated.
-    ipv6: its chatter would make an idle guest look alive.
-    """
+lastbus: without it the kernel reads the configuration of 255 empty PCI buses, an
+exit to QEMU each. no_timer_check, tsc: calibrations, slow where emulated.
+ipv6: its chatter would make an idle guest look alive.
+"""
+
+
+def kernel_arguments(spec: GuestSpec) -> str:
+    """Return the guest's kernel command line: also who it is, and who its host."""
     return (
-        "console=ttyS0 quiet pci=lastbus=0 no_timer_check tsc=reliable ipv6.disable=1 "
+        f"{KERNEL_WORDS} "
         f"guest.address={spec.guest_address}/24 guest.peer={spec.host_address}"
     )
 
