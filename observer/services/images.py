@@ -135,8 +135,9 @@ def _clashes(services: dict[str, ServiceSpec]) -> Iterator[str]:
     disks = (spec for spec in services.values() if spec.disk)
     for shelf, slot in _twice(target_of(spec.words) for spec in disks):
         yield f"two disks are e{shelf}.{slot}: give one another aoe.shelf or aoe.slot"
-    for _ in _twice(map(user_of, services)):
-        yield "two services would be the same user: give one another name"
+    for user in _twice(map(user_of, services)):
+        same = " and ".join(name for name in services if user_of(name) == user)
+        yield f"{same} would be the same user: give one another name"
 
 
 def read_images(path: Path) -> dict[str, ServiceSpec]:
