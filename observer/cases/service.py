@@ -8,10 +8,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from observer.clock import SECOND
-from observer.confirm.guest import fair_step_ns
-from observer.confirm.service import PartLook, judge_part, judge_service
+from observer.confirm.service import (
+    Moment,
+    PartLook,
+    answer_time_ns,
+    judge_part,
+    judge_service,
+)
 from observer.errors import DeadlineError, ProgramError
 from observer.kernel.cells import RingKind
+from observer.kernel.exits import is_triple_fault
 from observer.model import (
     Look,
     LookAgain,
@@ -80,32 +86,34 @@ class ServiceCase:
         signs = books.vms[slot]["sign_ns"], books.services[slot]["beat_ns"]
         return max(*map(int, signs), *own)
 
+    def _moment(self, vm: Vm) -> Moment:
+        task = self._reach.thread(vm, int(self._watch.books.services[vm.slot]["tid"]))
+        vcpus = self._watch.vcpus_of(vm.slot)
+        fell = any(is_triple_fault(int(v["isa"]), int(v["reason"])) for v in vcpus)
+        held = task.gone or fell or self._reach.out_of_kvm(vm)
+        now_ns = self._watch.clock.now_ns()
+        return Moment(now_ns, task.runtime_ns, task.state == "R", held)
+
     async def _service(
         self, vm: Vm, suspicion: Suspicion, folder: ServiceFolder
     ) -> Look:
         """Ask it for a beat, and wait for one on its vCPU's fair clock."""
-        clock, first_ns = self._watch.clock, self._sign_ns(vm.slot)
+        first_ns = self._sign_ns(vm.slot)
         if first_ns > suspicion.since_ns:
             return Refuted("it beats")
         request = asyncio.create_task(order(folder.control, "beat", ANSWER_SECONDS))
-        tid = int(self._watch.books.services[vm.slot]["tid"])
-        task, last_ns, fair_ns = self._reach.thread(vm, tid), clock.now_ns(), 0
+        now, fair_ns = self._moment(vm), 0
         try:
             while True:
-                before, task, now_ns = task, self._reach.thread(vm, tid), clock.now_ns()
-                ran_ns = task.runtime_ns - before.runtime_ns
-                # else it is in its VMM's hands, as when that pauses it or ends
-                if not (task.gone or self._reach.out_of_kvm(vm)):
-                    step_ns = now_ns - last_ns
-                    fair_ns += fair_step_ns(step_ns, task.state == "R", ran_ns)
-                last_ns = now_ns
+                before, now = now, self._moment(vm)
+                fair_ns += answer_time_ns(before, now)
                 look = judge_service(
                     name=vm.name,
                     first_sign_ns=first_ns,
                     sign_ns=self._sign_ns(vm.slot),
                     fair_ns=fair_ns,
-                    age_ns=now_ns - suspicion.now_ns,
-                    late_ns=now_ns - suspicion.since_ns,
+                    age_ns=now.now_ns - suspicion.now_ns,
+                    late_ns=now.now_ns - suspicion.since_ns,
                     since_ns=suspicion.since_ns,
                     asked=not request.done() or request.exception() is None,
                 )

@@ -6,9 +6,17 @@ from __future__ import annotations
 import msgspec
 
 from observer.clock import MS
+from observer.confirm.guest import fair_step_ns
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-__all__ = ["LOOKS_APART_NS", "PartLook", "judge_part", "judge_service"]
+__all__ = [
+    "LOOKS_APART_NS",
+    "Moment",
+    "PartLook",
+    "answer_time_ns",
+    "judge_part",
+    "judge_service",
+]
 
 LOOKS_APART_NS = 5 * MS
 PATIENCE_NS = 1000 * MS
@@ -22,6 +30,29 @@ class PartLook(msgspec.Struct, frozen=True):
     beats: int
     done: int
     given: int
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """The thread of a service's vCPU at one moment.
+
+    `held` says that it is not the guest's: its VMM pauses it, ends it, or is gone.
+    """
+
+    now_ns: int
+    runtime_ns: int
+    runnable: bool
+    held: bool
+
+
+def answer_time_ns(before: Moment, now: Moment) -> int:
+    """How much of the time between two moments a service could have used to answer.
+
+    A thread that its ending VMM wakes looks for a moment as if it ran its guest.
+    """
+    if before.held or now.held:
+        return 0
+    ran_ns = now.runtime_ns - before.runtime_ns
+    return fair_step_ns(now.now_ns - before.now_ns, now.runnable, ran_ns)
 
 
 def judge_service(  # noqa: PLR0913 - all that it weighs is an argument

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from observer.clock import MS
+from observer.kernel.exits import ISA_SVM
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
 __all__ = ["Lateness", "VcpuLook", "judge_vcpu"]
@@ -16,7 +17,6 @@ __all__ = ["Lateness", "VcpuLook", "judge_vcpu"]
 FLAG_IF = 1 << 9
 MORE_RUNTIME_NS = 20 * MS
 PATIENCE_NS = 2000 * MS
-ISA_SVM = 2
 
 
 class VcpuLook(msgspec.Struct, frozen=True):

@@ -3,7 +3,13 @@ import msgspec
 import pytest
 
 from observer.clock import MS
-from observer.confirm.service import PartLook, judge_part, judge_service
+from observer.confirm.service import (
+    Moment,
+    PartLook,
+    answer_time_ns,
+    judge_part,
+    judge_service,
+)
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
 OWING = PartLook(beats=7, done=5, given=9)
@@ -73,6 +79,27 @@ def test_silence_is_a_hang_and_says_whether_it_was_asked(
     assert isinstance(look, Confirmed)
     assert (look.kind, look.subject) == (VerdictKind.SERVICE_HUNG, "net")
     assert ("does not answer" in look.evidence) == asked
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "counted_ms"),
+    [
+        ({}, {}, 20),
+        ({}, {"runnable": True, "runtime_ns": 5 * MS}, 20),
+        ({}, {"runnable": True, "runtime_ns": 4 * MS}, 0),
+        ({"held": True}, {}, 0),
+        ({}, {"held": True}, 0),
+    ],
+)
+def test_time_counts_when_the_guest_could_use_it(
+    before: dict[str, int], now: dict[str, int], counted_ms: int
+) -> None:
+    """Asleep in its guest or at work; not waiting for a CPU, nor in its VMM's hands."""
+    asleep = Moment(now_ns=0, runtime_ns=0, runnable=False, held=False)
+    first = msgspec.structs.replace(asleep, **before)
+    second = msgspec.structs.replace(asleep, now_ns=20 * MS, **now)
+
+    assert answer_time_ns(first, second) == counted_ms * MS
 
 
 @pytest.mark.parametrize("now", [after(done=6), after(done=9)])

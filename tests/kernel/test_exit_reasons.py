@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from observer.kernel.exits import is_triple_fault
 from observer.testbed.nested import checkout
 
 HEADER = checkout() / "bpf/exit_reasons.h"
@@ -85,6 +86,20 @@ def test_every_reason_of_the_kernel_is_the_guests_or_the_hosts(isa, answers):
     assert len(theirs) > 60
     assert {name for name, (host, _) in said.items() if host} == HOST_MADE[isa]
     assert {name for name, (_, halt) in said.items() if halt} == {"HLT"}
+
+
+@pytest.mark.parametrize(
+    ("isa", "name"), [("svm", "SHUTDOWN"), ("vmx", "TRIPLE_FAULT")]
+)
+def test_a_triple_fault_is_one_reason_of_many(isa, name):
+    """By the kernel's name for it; on VMX the high half of the word has flags."""
+    theirs = kernels(isa)
+
+    found = {n for n, r in theirs.items() if is_triple_fault(ISA[isa], r)}
+
+    assert found == {name}
+    assert is_triple_fault(ISA["vmx"], kernels("vmx")["TRIPLE_FAULT"] | 1 << 31)
+    assert not is_triple_fault(0, theirs[name])
 
 
 def test_nothing_unknown_is_taken_for_the_hosts(answers):
