@@ -10,6 +10,8 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
+from observer.errors import ProgramError
+
 __all__ = ["Abi", "header", "parse_header"]
 
 _NUMBER = re.compile(r"^#define\s+(ABI_\w+)\s+(0x[0-9a-fA-F]+|\d+)\b", re.MULTILINE)
@@ -62,6 +64,18 @@ class Abi:
     def of_header(cls) -> Abi:
         """Those that the images were built with."""
         return cls(parse_header(header().read_text()))
+
+    def check_version(self, said: list[str]) -> None:
+        """Refuse an image whose answer to `version` names another; it may greet first.
+
+        Raises ProgramError.
+        """
+        ours = self["VERSION"]
+        if said[-1:] != [f"version {ours}"]:
+            raise ProgramError(
+                f"The image says {' '.join(said)!r}, this observer speaks version "
+                f"{ours} of the guest ABI: build the images again (make unikernels)."
+            )
 
     def __getitem__(self, name: str) -> int:
         return self._numbers[name]

@@ -115,17 +115,6 @@ def _ask(folder: ServiceFolder, line: str) -> list[str]:
     return asyncio.run(order(folder.control, line, ORDER_SECONDS))
 
 
-def _check_abi(folder: ServiceFolder) -> None:
-    """Refuse an image that speaks another version of the contract."""
-    said = " ".join(_ask(folder, "version"))
-    ours = Abi.of_header()["VERSION"]
-    if said != f"version {ours}":
-        raise ProgramError(
-            f"The image says {said!r}, this observer speaks version {ours} of the "
-            "guest ABI: build the images again (make unikernels)."
-        )
-
-
 def _text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
@@ -208,7 +197,7 @@ def kept_service(
             return _text(folder.console).rstrip().endswith(" up")
 
         wait_until(is_up, UP_SECONDS, f"{name} was up")
-        _check_abi(folder)
+        Abi.of_header().check_version(_ask(folder, "version"))
         record = msgspec.structs.replace(record, pid=process.pid, spec=spec)
         folder.record.write_bytes(msgspec.json.encode(record))
         yield

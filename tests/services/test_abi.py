@@ -3,6 +3,9 @@
 
 import subprocess
 
+import pytest
+
+from observer.errors import ProgramError
 from observer.services.abi import Abi, header, parse_header
 from observer.testbed.nested import checkout
 
@@ -83,3 +86,16 @@ def test_a_beat_of_the_guests_own_code_is_by_the_header(tmp_path):
     assert sequence == 41
     assert (given & 0xFFFFFFFF, given >> 32) == (7, 1)
     assert (done & 0xFFFFFFFF, done >> 32) == (5, 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize("said", [["version 1"], ["up net 1", "version 1"]])
+def test_an_image_may_greet_before_it_says_its_version(said):
+    """Who asks it as soon as it takes lines hears both."""
+    Abi({"VERSION": 1}).check_version(said)
+
+
+@pytest.mark.parametrize("said", [[], ["up net 2", "version 2"], ["version 11"]])
+def test_an_image_of_another_version_is_refused(said):
+    """In one sentence that says what to do."""
+    with pytest.raises(ProgramError, match="version 1 of the guest ABI: build"):
+        Abi({"VERSION": 1}).check_version(said)
