@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["order"]
 
+MOST_LINES = 1000  # before an answer: a guest is not trusted to come to an end
+
 
 async def _exchange(socket: Path, line: str) -> list[str]:
     reader, writer = await asyncio.open_unix_connection(str(socket))
@@ -26,7 +28,9 @@ async def _exchange(socket: Path, line: str) -> list[str]:
                     raise ProgramError(f"The service at {socket} refused: {line}.")
                 return said
             said.append(got)
-        raise ProgramError(f"The service at {socket} closed its control port.")
+            if len(said) > MOST_LINES:
+                break
+        raise ProgramError(f"The service at {socket} gave no answer to {line}.")
     finally:
         writer.close()
 
@@ -44,5 +48,9 @@ async def order(socket: Path, line: str, seconds: float) -> list[str]:
         raise DeadlineError(
             f"The service at {socket} did not answer {line} in {seconds:g} s."
         ) from None
+    except ValueError as e:  # asyncio's limit on a line
+        raise ProgramError(
+            f"The service at {socket} cannot be understood: its line has no end."
+        ) from e
     except OSError as e:
         raise ProgramError(f"The service at {socket} cannot be reached ({e}).") from e
