@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Self
 
 from pyroute2 import netns
@@ -55,7 +56,10 @@ def host(name: str, bridge: str, address: str) -> Iterator[socket.socket]:
 
 
 class Flow:
-    """Numbered datagrams from one host to another while the block runs."""
+    """Numbered datagrams from one host to another while the block runs.
+
+    The first goes alone: the others are sent when it has arrived.
+    """
 
     def __init__(self, sender: socket.socket, receiver: socket.socket) -> None:
         self._sender, self._receiver = sender, receiver
@@ -66,6 +70,10 @@ class Flow:
 
     def _send(self) -> None:
         while not self._over.wait(APART_SECONDS):
+            if self.sent and not self.received:
+                # Linux lets a datagram that finds its neighbour's address overtake
+                # those that waited for it (net/core/neighbour.c, __neigh_update).
+                continue
             self._sender.sendto(NUMBER.pack(self.sent), self._receiver.getsockname())
             self.sent += 1
 
@@ -77,6 +85,11 @@ class Flow:
             except TimeoutError:
                 if self._over.is_set():
                     return  # silent for as long as nothing can still be under way
+
+    @property
+    def out_of_order(self) -> list[tuple[int, int]]:
+        """Each datagram that came after one sent later, or twice, behind that one."""
+        return [(a, b) for a, b in pairwise(self.received) if b <= a]
 
     def wait_for(self, count: int, seconds: float = 60.0) -> None:
         """Return when so many more have arrived."""
