@@ -35,10 +35,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.service, pytest.mark.usefixtures("kvm_for_everybody")]
 
+DIRECT = os.O_RDONLY | os.O_DIRECT
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 ETC = Path("/etc/observer/images.toml")
-FILE = Path("/var/lib/observer/disk.img")
-DEVICE = Path("/dev/etherd/e0.0")
 QUIET_SECONDS = float(os.environ.get("OBSERVER_QUIET_SECONDS", "5"))
 PART_MS, SERVICE_MS = 20, 15
 MARGIN_MS, LONGEST_MS = 50, 1000  # what a verdict may add to its limit
@@ -79,35 +78,39 @@ def pid_of(name: str) -> int:
 
 
 @pytest.fixture
-def broken_at_will(
-    run: Callable[..., str], service: Callable[..., str]
-) -> Iterator[None]:
-    """Both services, with leave to break; the disk is this host's own."""
-    FILE.parent.mkdir(parents=True, exist_ok=True)
-    with FILE.open("wb") as file:
-        file.truncate(16 << 20)
+def leave_to_break() -> Iterator[None]:
+    """Of the services that are started meanwhile."""
     ETC.parent.mkdir(exist_ok=True)
     text = images_file().read_text()
     text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
     ETC.write_text(text.replace("aoe.slot=0", "aoe.slot=0 faults=on"))
-    service("up", "net", "disk")
-    run("modprobe", "aoe", "aoe_iflist=obs-storage")
-    wait_until(DEVICE.exists, 30, f"{DEVICE} was there")
     yield
-    run("modprobe", "-r", "aoe")
-    service("down", "net", "disk")
     ETC.unlink()
+
+
+@pytest.fixture
+def disk(leave_to_break: None, block_device: Path) -> Path:  # noqa: ARG001 - comes first
+    """One that may be broken, found by this host."""
+    return block_device
+
+
+@pytest.fixture
+def net(leave_to_break: None, service: Callable[..., str]) -> Iterator[None]:  # noqa: ARG001
+    """Likewise."""
+    service("up", "net")
+    yield
+    service("down", "net")
 
 
 class Reader:
     """Reads the disk past the cache, block by block, while the block runs."""
 
-    def __init__(self) -> None:
-        self._over = threading.Event()
+    def __init__(self, disk: Path) -> None:
+        self._disk, self._over = disk, threading.Event()
         self._thread = threading.Thread(target=self._read)
 
     def _read(self) -> None:
-        disk, buffer = os.open(DEVICE, os.O_RDONLY | os.O_DIRECT), mmap.mmap(-1, 4096)
+        disk, buffer = os.open(self._disk, DIRECT), mmap.mmap(-1, 4096)
         while not self._over.wait(0.005):
             os.preadv(disk, [buffer], 0)
         os.close(disk)
@@ -147,17 +150,17 @@ def mend(fault: Fault, voice: Voice, service: Callable[..., str]) -> None:
     wait_until(lambda: voice.notes().count(back) > count, 60, back)
 
 
-def judge(fault: Fault, verdicts: list[Verdict]) -> float:
-    """The right verdict and no other; how many ms after the debt it came."""
+def is_right(fault: Fault, verdicts: list[Verdict]) -> bool:
+    """The right verdict and no other."""
     said = [(str(v.kind), v.subject) for v in verdicts]
-    assert said == [(fault.kind, fault.subject)], f"{fault.name}: {said}"
-    return (verdicts[0].monotonic_ns - verdicts[0].since_ns) / 1e6
+    return said == [(fault.kind, fault.subject)]
 
 
 @pytest.mark.timeout(300 + 600 * ROUNDS)
-@pytest.mark.usefixtures("broken_at_will")
+@pytest.mark.usefixtures("net")
 def test_each_fault_is_said_and_nothing_else(
     tmp_path: Path,
+    disk: Path,
     service: Callable[..., str],
     record_property: Callable[[str, object], None],
 ) -> None:
@@ -167,6 +170,7 @@ def test_each_fault_is_said_and_nothing_else(
         host("outside", "obs-uplink", "10.7.0.2"),
     )
     added_ms: list[float] = []
+    wrong: list[str] = []
     with (
         hosts[0] as inside,
         hosts[1] as outside,
@@ -176,26 +180,32 @@ def test_each_fault_is_said_and_nothing_else(
             wait_until(
                 lambda n=name: f"vm: {n} " in voice.notes(), 60, f"it saw {name}"
             )
-        with Flow(inside, outside) as flow, Reader():
+        with Flow(inside, outside) as flow, Reader(disk):
             flow.wait_for(100)
             time.sleep(QUIET_SECONDS)
         time.sleep(QUIET_SECONDS)
         assert not voice.since(0)
-        with Flow(inside, outside) as flow, Reader():
+        with Flow(inside, outside) as flow, Reader(disk):
             for round_ in range(ROUNDS):
                 for fault in FAULTS:
                     flow.wait_for(30)
-                    began_ns = time.monotonic_ns()
+                    noted, began_ns = len(voice.notes()), time.monotonic_ns()
                     inject(fault)
                     voice.wait(lambda v, n=began_ns: v.monotonic_ns > n, 10)
                     mend(fault, voice, service)
-                    took_ms = judge(fault, voice.since(began_ns))
+                    said = voice.since(began_ns)
+                    if not is_right(fault, said):
+                        notes = voice.notes()[noted:]
+                        wrong.append(f"{fault.name}, round {round_}: {said}\n{notes}")
+                        continue
+                    took_ms = (said[0].monotonic_ns - said[0].since_ns) / 1e6
                     record_property(f"{round_} {fault.service} {fault.name}", took_ms)
                     added_ms.append(took_ms - fault.limit_ms)
         before_ns = time.monotonic_ns()
         service("down", "net")
         wait_until(lambda: "its keeper ended it" in voice.notes(), 30, "its end")
         assert not voice.since(before_ns)
+    assert not wrong, "\n".join(wrong)
     # One of them may wait for an emulated CPU that others have.
     assert statistics.median(added_ms) < MARGIN_MS, added_ms
     assert max(added_ms) < LONGEST_MS, added_ms
