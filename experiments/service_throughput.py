@@ -8,8 +8,8 @@ emulated CPU (traffic on two brings the fault of observer/testbed/emulator_fault
     .venv/bin/observer testbed run --cpus 1 --timeout 1800 -- .venv/bin/python \
         experiments/service_throughput.py
 
-Ends with 0 if each service carries at least as
-much as its peer in the median of the rounds.
+Ends with 0 if each service carries at least as much as its peer in the median of the
+rounds.  Raw samples: build/experiments/service-throughput.json.
 """
 
 from __future__ import annotations
@@ -222,6 +222,13 @@ def _ratios(samples: list[Sample]) -> Iterator[tuple[str, float, float, str]]:
         yield f"{service}: {what}", ours, theirs, of[0].unit
 
 
+def _keep(report: Report) -> None:
+    """After each measurement: what was measured before a failure is not lost."""
+    path = checkout() / "build/experiments/service-throughput.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
+
+
 @click.command()
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=5, show_default=True, help="Of each measurement.")
@@ -234,14 +241,11 @@ def main(rounds: int, seconds: int, only: str | None) -> None:
     for service in (only,) if only else measures:
         for sample in measures[service](rounds, seconds, kernel):
             samples.append(sample)
+            _keep(Report(host_facts(), seconds, samples))
             click.echo(
                 f"round {sample.round + 1}: {sample.what} by {sample.by}: "
                 f"{sample.figure:.1f} {sample.unit}"
             )
-    path = checkout() / "build/experiments/service-throughput.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    report = Report(host_facts(), seconds, samples)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
     least = []
     for name, ours, theirs, unit in _ratios(samples):
         least.append(ours / theirs)
