@@ -27,7 +27,7 @@ import click
 import msgspec
 from linux_peer import LINUX_BRIDGE, LINUX_VBLADE, running_peer
 
-from observer.demo.report import HostFacts, host_facts
+from observer.demo.report import HostFacts, host_facts, write_report
 from observer.guests import qmp
 from observer.guests.tap import tap
 from observer.guests.traffic import host, ip
@@ -222,13 +222,6 @@ def _ratios(samples: list[Sample]) -> Iterator[tuple[str, float, float, str]]:
         yield f"{service}: {what}", ours, theirs, of[0].unit
 
 
-def _keep(report: Report) -> None:
-    """After each measurement: what was measured before a failure is not lost."""
-    path = checkout() / "build/experiments/service-throughput.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2))
-
-
 @click.command()
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seconds", default=5, show_default=True, help="Of each measurement.")
@@ -236,12 +229,14 @@ def _keep(report: Report) -> None:
 def main(rounds: int, seconds: int, only: str | None) -> None:
     """Compare net with a Linux bridge, disk with vblade on Linux."""
     kernel = fetch("debian-12", checkout() / "build/testbed", click.echo)
-    samples: list[Sample] = []
+    to = checkout() / "build/experiments/service-throughput.json"
+    facts, samples = host_facts(), list[Sample]()
     measures = {"net": _net_samples, "disk": _disk_samples}
     for service in (only,) if only else measures:
         for sample in measures[service](rounds, seconds, kernel):
             samples.append(sample)
-            _keep(Report(host_facts(), seconds, samples))
+            # what was measured before a failure is not lost
+            write_report(Report(facts, seconds, samples), to)
             click.echo(
                 f"round {sample.round + 1}: {sample.what} by {sample.by}: "
                 f"{sample.figure:.1f} {sample.unit}"

@@ -91,7 +91,7 @@ def host_facts(proc: Path = Path("/proc")) -> HostFacts:
     )
 
 
-def write_report(report: Report, path: Path) -> None:
+def write_report(report: msgspec.Struct, path: Path) -> None:
     """Write it whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
