@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 DISK = Path("/var/lib/observer/disk.img")
 DISK_MIB = 16
 COMMAND_SECONDS = 300
+LISTENS = f"{5201:04X} {0:032X}:0000 0A"  # iperf3's port, in /proc/net/tcp6
 BLOCK_DEVICES = {"disk": "e0.0", "vblade": "e1.0"}
 FIO = (
     *("fio", "--name=x", "--ioengine=libaio", "--direct=1", "--time_based"),
@@ -149,6 +150,8 @@ def _ends(
         subprocess.Popen(server, stdout=subprocess.DEVNULL) as process,
     ):
         try:
+            sockets = Path(f"/proc/{process.pid}/net/tcp6")
+            wait_until(lambda: LISTENS in sockets.read_text(), 30, "iperf3 listens")
             yield lambda *given: _iperf(outside, f"{net}.1", *given)
         finally:
             process.kill()
@@ -194,7 +197,7 @@ def _disk_samples(rounds: int, seconds: int, kernel: Kernel) -> Iterator[Sample]
         link = enter(_bridged_tap("lxd", "10.123.92.1", "lx-storage", "9000"))
         monitor = enter(running_peer(LINUX_VBLADE, kernel, (link,), other_disk))
         theirs = Contender("vblade", monitor)
-        interfaces = "aoe_iflist=obs-storage lx-storage"
+        interfaces = "aoe_iflist=obs-storage,lx-storage"
         subprocess.run(["modprobe", "aoe", interfaces], check=True)
         stack.callback(subprocess.run, ["modprobe", "-r", "aoe"], check=True)
         places = {n: Path("/dev/etherd") / d for n, d in BLOCK_DEVICES.items()}
