@@ -24,8 +24,9 @@ from qemu.qmp import QMPClient, QMPError
 
 if TYPE_CHECKING:
     import socket
+    from pathlib import Path
 
-__all__ = ["fault_in_console", "read_cpus", "sleeping_cpus", "why_silent"]
+__all__ = ["fault_in_console", "sleeping_cpus", "why_silent"]
 
 MONITOR_SECONDS = 20.0
 LOOKS_APART_SECONDS = 1.0
@@ -80,30 +81,35 @@ async def _monitor(client: QMPClient, words: str) -> str:
     return str(await client.execute("human-monitor-command", line))
 
 
-async def read_cpus(client: QMPClient) -> tuple[str, dict[int, str]]:
+async def _read_cpus(client: QMPClient) -> tuple[str, dict[int, str]]:
     """What QEMU says of its CPUs' registers and of the interrupts of each."""
     registers = await _monitor(client, "info registers -a")
     numbers = [int(number) for number, _ in _CPU.findall(registers)]
     return registers, {n: await _monitor(client, f"info lapic {n}") for n in numbers}
 
 
-async def _look_twice(monitor: socket.socket) -> set[int]:
+async def _look_twice(monitor: socket.socket) -> list[tuple[str, dict[int, str]]]:
     client = QMPClient("testbed")
     await client.connect(monitor)
     try:
-        before = sleeping_cpus(*await read_cpus(client))
+        first = await _read_cpus(client)
         await asyncio.sleep(LOOKS_APART_SECONDS)
-        return before & sleeping_cpus(*await read_cpus(client))
+        return [first, await _read_cpus(client)]
     finally:
         await client.disconnect()
 
 
-def why_silent(monitor: socket.socket) -> str | None:
-    """Ask QEMU over its QMP socket why nothing moves; None if it is not its fault."""
+def why_silent(monitor: socket.socket, log: Path) -> str | None:
+    """Ask QEMU over its QMP socket why nothing moves; None if it is not its fault.
+
+    What it says of its CPUs is kept in `log`: signs that are not known yet are in it.
+    """
     try:
-        stuck = asyncio.run(asyncio.wait_for(_look_twice(monitor), MONITOR_SECONDS))
+        looks = asyncio.run(asyncio.wait_for(_look_twice(monitor), MONITOR_SECONDS))
     except (TimeoutError, QMPError, OSError):
         return None
+    log.write_text("\n".join(t for r, lapics in looks for t in (r, *lapics.values())))
+    stuck = set.intersection(*(sleeping_cpus(*look) for look in looks))
     if not stuck:
         return None
     cpus = " and ".join(str(n) for n in sorted(stuck))

@@ -247,7 +247,9 @@ class Session:
 
     def why_silent(self) -> str | None:
         """What the emulator did wrong, as far as its registers tell."""
-        return why_silent(self._monitor) if self._process.poll() is None else None
+        if self._process.poll() is not None:
+            return None
+        return why_silent(self._monitor, self.console.with_name("cpus.log"))
 
     def _last_words(self) -> str:
         """The end of the console log, or what QEMU said where there is none."""
