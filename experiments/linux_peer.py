@@ -104,7 +104,7 @@ def _argv(
     ]
     for k, tap in enumerate(taps):
         netdev = f"tap,id=port{k},ifname={tap},script=no,downscript=no,vhost=on"
-        mac = f"02:6c:78:00:{len(taps)}:{k}"
+        mac = f"02:6c:78:00:{len(taps):02x}:{k:02x}"
         argv += ["-netdev", netdev]
         argv += ["-device", f"virtio-net-pci,netdev=port{k},mac={mac},romfile="]
     if disk is not None:

@@ -133,7 +133,10 @@ def _bridged_tap(name: str, address: str, bridge: str, mtu: str) -> Iterator[str
 
 def _iperf(space: str, address: str, seconds: int, *options: str) -> dict[str, Any]:
     argv = ["ip", "netns", "exec", space, "iperf3", "-c", address, "-J"]
-    end: dict[str, Any] = _said(*argv, "-t", f"{seconds}", *options)["end"]
+    said: dict[str, Any] = _said(*argv, "-t", f"{seconds}", *options)
+    if "error" in said:  # which iperf3 does not always end with
+        raise click.ClickException(f"iperf3 to {address}: {said['error']}")
+    end: dict[str, Any] = said["end"]
     return end
 
 
