@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.errors import HostError, ProgramError
+from observer.errors import DeadlineError, HostError, ProgramError
 from observer.guests import cpio, modules
 from observer.guests.children import child
 from observer.guests.launch import KERNEL_WORDS
@@ -130,5 +130,9 @@ def running_peer(
                     raise ProgramError(f"The Linux peer's QEMU ended: {why}")
                 return console.exists() and "peer up" in console.read_text()
 
-            wait_until(up, UP_SECONDS, "the Linux peer was up")
+            try:
+                wait_until(up, UP_SECONDS, "the Linux peer was up")
+            except DeadlineError as e:  # its console goes with the folder
+                said = console.read_text()[-600:].strip() if console.exists() else ""
+                raise ProgramError(f"{e.message} Its console said: {said}") from e
             yield folder / "qmp"
