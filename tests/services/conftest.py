@@ -22,12 +22,6 @@ DISK_MIB = 64
 
 
 @pytest.fixture(scope="session")
-def kvm_for_everybody() -> None:
-    """As udev leaves it, which a nested host does not have: services are nobody's."""
-    Path("/dev/kvm").chmod(0o666)
-
-
-@pytest.fixture(scope="session")
 def run() -> Callable[..., str]:
     """Run a program that must end well; what it said."""
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.guest,
-    pytest.mark.usefixtures("kvm_for_everybody"),
     pytest.mark.timeout(600),
 ]
 

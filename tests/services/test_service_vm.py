@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.service,
-    pytest.mark.usefixtures("kvm_for_everybody"),
     pytest.mark.timeout(300),
 ]
 
