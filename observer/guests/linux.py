@@ -27,6 +27,7 @@ __all__ = ["linux_guest", "starting_guest", "wait_for_guest"]
 
 BOOT_SECONDS = 120.0
 START_SECONDS = 30.0
+LAST_CHARACTERS = 600
 _UP = "guest up"
 
 
@@ -87,13 +88,25 @@ def starting_guest(
         yield guest
 
 
+def _last(guest: Guest) -> str:
+    """What a guest that ended, and its VMM, said at last."""
+    logs = sorted(guest.files.folder.glob("*.log"))
+    return "; ".join(
+        f"{log.name} ends with {said[-LAST_CHARACTERS:]!r}"
+        for log in logs
+        if (said := log.read_text(errors="replace").strip())
+    )
+
+
 def wait_for_guest(guest: Guest, timeout: float = BOOT_SECONDS) -> None:
     """Return once the guest obeys orders."""
     with guest.pidfd(guest.pid) as vmm:
 
         def up() -> bool:
             if gone(vmm):
-                raise ProgramError(f"{guest.name} ended before it was up.")
+                raise ProgramError(
+                    f"{guest.name} ended before it was up: {_last(guest)}"
+                )
             return _UP in guest.console()
 
         wait_until(up, timeout, f"{guest.name} was up")
