@@ -14,7 +14,7 @@ from observer.cases.reach import Reach
 from observer.cases.service import ServiceCase
 from observer.clock import MS, SECOND
 from observer.confirm.process import judge_exit, judge_stop
-from observer.confirm.vcpu import Lateness, VcpuLook, judge_vcpu
+from observer.confirm.vcpu import Lateness, VcpuLook, count_from, judge_vcpu
 from observer.model import (
     BackEnd,
     Confirmed,
@@ -101,7 +101,8 @@ class Cases:
 
     def _look_at_vcpu(self, vm: Vm, slot: int) -> VcpuLook:
         cell = self._watch.books.vcpus[slot]
-        task = self._reach.thread(vm, int(cell["tid"]))
+        tid = int(cell["tid"])
+        task = self._reach.thread(vm, tid)
         return VcpuLook(
             own_exits=int(cell["own_exits"]),
             host_exits=int(cell["host_exits"]),
@@ -109,6 +110,7 @@ class Cases:
             rip=int(cell["rip"]),
             rflags=int(cell["rflags"]),
             isa=int(cell["isa"]),
+            in_guest=self._reach.in_guest(vm, tid),
         )
 
     async def _vcpu(self, vm: Vm, suspicion: Suspicion) -> Look:
@@ -124,9 +126,11 @@ class Cases:
         while True:
             cells = watch.vcpus_of(vm.slot)
             late = cells["suspected_exits"] == cells["own_exits"] + 1
+            now = self._look_at_vcpu(vm, suspicion.slot)
+            first = count_from(first, now)
             look = judge_vcpu(
                 first,
-                self._look_at_vcpu(vm, suspicion.slot),
+                now,
                 Lateness(
                     suspicion.since_ns,
                     suspicion.value,

@@ -14,11 +14,18 @@ from weakref import WeakValueDictionary
 from observer.clock import SECOND
 from observer.errors import DeadlineError
 from observer.inventory.qmp import ask_run_state
-from observer.inventory.task import TaskLook, in_kvm_run, look_at_task, tasks_of
+from observer.inventory.task import (
+    TaskLook,
+    in_guest,
+    in_kvm_run,
+    look_at_task,
+    tasks_of,
+)
 from observer.model import Confirmed, RunState, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
     from typing import TypeVar
 
     from observer.model import Vm
@@ -57,9 +64,16 @@ class Reach:
         """Look at a process's leader."""
         return look_at_task(self._watch.proc / str(pid))
 
+    def _thread_folder(self, vm: Vm, tid: int) -> Path:
+        return self._watch.proc / str(vm.pid) / "task" / str(tid)
+
     def thread(self, vm: Vm, tid: int) -> TaskLook:
         """Look at one thread of a VMM."""
-        return look_at_task(self._watch.proc / str(vm.pid) / "task" / str(tid))
+        return look_at_task(self._thread_folder(vm, tid))
+
+    def in_guest(self, vm: Vm, tid: int) -> bool:
+        """Whether a vCPU's thread is its guest's, and not at work for its VMM."""
+        return in_guest(self._thread_folder(vm, tid))
 
     def vcpu_tasks(self, vm: Vm) -> dict[int, TaskLook]:
         """Look at the threads of a VM's vCPUs."""
@@ -68,9 +82,8 @@ class Reach:
 
     def out_of_kvm(self, vm: Vm) -> bool:
         """No vCPU is in KVM_RUN: the VMM keeps them from running."""
-        folder = self._watch.proc / str(vm.pid) / "task"
         tids = self._watch.vcpus_of(vm.slot)["tid"]
-        return not any(in_kvm_run(folder / str(tid)) for tid in tids)
+        return not any(in_kvm_run(self._thread_folder(vm, int(tid))) for tid in tids)
 
     async def stopped(self, vm: Vm, since_ns: int) -> Confirmed | None:
         """SIGSTOP, seen twice: a stop that ends at once is nobody's business."""
@@ -90,6 +103,5 @@ class Reach:
 
     def runtime_ns(self, vm: Vm) -> int:
         """CPU time of all threads of a VMM."""
-        folder = self._watch.proc / str(vm.pid) / "task"
         tids = tasks_of(self._watch.proc, vm.pid)
-        return sum(look_at_task(folder / str(t)).runtime_ns for t in tids)
+        return sum(self.thread(vm, tid).runtime_ns for tid in tids)

@@ -87,10 +87,11 @@ class ServiceCase:
         return max(*map(int, signs), *own)
 
     def _moment(self, vm: Vm) -> Moment:
-        task = self._reach.thread(vm, int(self._watch.books.services[vm.slot]["tid"]))
+        tid = int(self._watch.books.services[vm.slot]["tid"])
+        task = self._reach.thread(vm, tid)
         vcpus = self._watch.vcpus_of(vm.slot)
         fell = any(is_triple_fault(int(v["isa"]), int(v["reason"])) for v in vcpus)
-        held = task.gone or fell or self._reach.out_of_kvm(vm)
+        held = fell or not self._reach.in_guest(vm, tid)
         now_ns = self._watch.clock.now_ns()
         return Moment(now_ns, task.runtime_ns, task.state == "R", held)
 

@@ -35,7 +35,8 @@ class PartLook(msgspec.Struct, frozen=True):
 class Moment(msgspec.Struct, frozen=True):
     """The thread of a service's vCPU at one moment.
 
-    `held` says that it is not the guest's: its VMM pauses it, ends it, or is gone.
+    `held` says that it is not the guest's: its VMM pauses it, works in it for a device
+    (a reset of one may take 100 ms), ends it, or is gone.
     """
 
     now_ns: int

@@ -12,7 +12,7 @@ from observer.clock import MS
 from observer.kernel.exits import ISA_SVM
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-__all__ = ["Lateness", "VcpuLook", "judge_vcpu"]
+__all__ = ["Lateness", "VcpuLook", "count_from", "judge_vcpu"]
 
 FLAG_IF = 1 << 9
 MORE_RUNTIME_NS = 20 * MS
@@ -20,7 +20,10 @@ PATIENCE_NS = 2000 * MS
 
 
 class VcpuLook(msgspec.Struct, frozen=True):
-    """A vCPU at one moment: its cell, and its thread's CPU time."""
+    """A vCPU at one moment: its cell, and its thread's CPU time.
+
+    `in_guest` says that the thread is its guest's, and not at work for its VMM.
+    """
 
     own_exits: int
     host_exits: int
@@ -28,6 +31,14 @@ class VcpuLook(msgspec.Struct, frozen=True):
     rip: int
     rflags: int
     isa: int
+    in_guest: bool
+
+
+def count_from(first: VcpuLook, now: VcpuLook) -> VcpuLook:
+    """The first look, but of the CPU time only what the guest itself may have used."""
+    if now.in_guest:
+        return first
+    return msgspec.structs.replace(first, runtime_ns=now.runtime_ns)
 
 
 class Lateness(msgspec.Struct, frozen=True):

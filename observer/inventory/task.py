@@ -15,9 +15,16 @@ from observer.inventory.procfs import read_proc
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["TaskLook", "in_kvm_run", "look_at_task", "parse_stat", "tasks_of"]
+__all__ = [
+    "TaskLook",
+    "in_guest",
+    "in_kvm_run",
+    "look_at_task",
+    "parse_stat",
+    "tasks_of",
+]
 
-PF_EXITING = 0x4  # include/linux/sched.h
+PF_VCPU, PF_EXITING = 0x1, 0x4  # include/linux/sched.h
 KVM_RUN = "0xae80"  # include/uapi/linux/kvm.h
 STOPPED = frozenset("Tt")
 GONE = frozenset("ZX")
@@ -77,3 +84,20 @@ def in_kvm_run(folder: Path) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return words[:1] == ["running"] or KVM_RUN in words[2:3]
+
+
+def in_guest(folder: Path) -> bool:
+    """Say whether a vCPU's thread runs its guest, or sleeps or waits within KVM_RUN.
+
+    Not while it works in the VMM or on the way there and back: `syscall` calls both
+    "running", and only the flag that KVM sets around the guest tells them apart
+    (guest_timing_enter_irqoff in include/linux/kvm_host.h).
+    """
+    try:
+        words = read_proc(folder / "syscall").split()
+        if words[:1] != ["running"]:
+            return KVM_RUN in words[2:3]
+        _, flags, _ = parse_stat(read_proc(folder / "stat"))
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return bool(flags & PF_VCPU)

@@ -2,12 +2,18 @@
 import msgspec
 
 from observer.clock import MS
-from observer.confirm.vcpu import Lateness, VcpuLook, judge_vcpu
+from observer.confirm.vcpu import Lateness, VcpuLook, count_from, judge_vcpu
 from observer.model import Confirmed, LookAgain, Refuted, VerdictKind
 
 IF = 1 << 9
 SPINNING = VcpuLook(
-    own_exits=40, host_exits=9, runtime_ns=0, rip=0xFFFF, rflags=0x2, isa=2
+    own_exits=40,
+    host_exits=9,
+    runtime_ns=0,
+    rip=0xFFFF,
+    rflags=0x2,
+    isa=2,
+    in_guest=True,
 )
 LATE = Lateness(since_ns=0, runtime_ns=101 * MS, vcpu_id=1, late=1, of=2)
 
@@ -50,6 +56,19 @@ def test_the_second_look_needs_more_cpu_time() -> None:
 
     assert isinstance(soon, LookAgain)
     assert isinstance(never, Refuted)
+
+
+def test_what_its_vmm_computes_is_not_the_guests_time() -> None:
+    """A device's reset may take QEMU's vCPU thread 100 ms of CPU time."""
+    at_work = later(SPINNING, in_guest=False)
+    back = later(SPINNING, runtime_ns=30 * MS)
+
+    first = count_from(SPINNING, at_work)
+    soon = judge_vcpu(first, at_work, LATE, 25 * MS, answered=None)
+    then = judge_vcpu(count_from(first, back), back, LATE, 35 * MS, answered=None)
+
+    assert isinstance(soon, LookAgain)
+    assert isinstance(then, LookAgain)
 
 
 def test_a_tickless_guest_is_asked_first() -> None:

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from observer.inventory.task import parse_stat
+import pytest
+
+from observer.inventory.task import in_guest, parse_stat
 from observer.inventory.vmm import (
     eventfd_count,
     eventfds,
@@ -70,3 +72,29 @@ def test_a_name_with_brackets_does_not_confuse_stat() -> None:
     numbers = " ".join(str(n) for n in range(5, 45))
     state, flags, start = parse_stat(f"7 (CPU 0) (x)/KVM) D 4 {numbers}")
     assert (state, flags, start) == ("D", 9, 22)
+
+
+@pytest.mark.parametrize(
+    ("syscall", "flags", "its_guest_has_it"),
+    [
+        ("running", 0x1 | 0x400000, True),
+        ("running", 0x400000, False),  # at work in QEMU, or on its way to it
+        ("16 0xa 0xae80 0x0 0x0", 0, True),  # halted, or waits for a CPU
+        ("16 0xa 0x4008af30 0x0", 0, False),  # another ioctl: QEMU stops vhost
+        ("202 0x5 0x80 0x0", 0, False),  # waits for a lock of QEMU's
+    ],
+)
+def test_a_vcpu_that_works_for_its_vmm_is_not_in_its_guest(
+    tmp_path: Path, syscall: str, flags: int, *, its_guest_has_it: bool
+) -> None:
+    """Neither on a CPU, where only a flag tells, nor asleep."""
+    numbers = " ".join(str(n) for n in range(10, 45))
+    (tmp_path / "syscall").write_text(syscall + "\n")
+    (tmp_path / "stat").write_text(f"7 (CPU 0/KVM) R 4 5 6 7 8 {flags} {numbers}")
+
+    assert in_guest(tmp_path) == its_guest_has_it
+
+
+def test_a_vcpu_that_is_gone_is_in_no_guest(tmp_path: Path) -> None:
+    """Its files are gone with it."""
+    assert not in_guest(tmp_path)
