@@ -161,7 +161,7 @@ def qemu_command(spec: GuestSpec, files: Files, image: GuestImage) -> list[str]:
             f"vhost-user-blk-pci,id=disk0,chardev=vub,num-queues={spec.vcpus}",
         ),
         *("-kernel", image.vmlinuz, "-initrd", image.initrd),
-        *("-append", kernel_arguments(spec), "-no-reboot"),
+        *("-append", kernel_arguments(spec)),
         *("-pidfile", str(files.pid)),
     ]
 

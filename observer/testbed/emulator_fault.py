@@ -7,7 +7,9 @@ it must not, seen with 7.2 and 10.0, Linux 6.1 and 6.12, without any program of 
 - one is taken right behind VMRUN, where the global interrupt flag (GIF) is clear until
   the host's STGI, on the guest's GS base: the handler faults on its first access to
   per-CPU data, that fault on its own, until the stack of the vCPU's thread is full;
-- or a CPU halts with interrupts enabled and one pending, and never wakes.
+- or a CPU halts with interrupts enabled and one pending, and never wakes;
+- or a guest resets in the first milliseconds of its kernel (twice in some 40 boots
+  beside a busy guest): test guests then boot again, as any machine would.
 
 Two small VMs that exchange frames over vhost bring it in 20 s; with `kvm_amd.npt=0` it
 did not come in 180 s, nor with one thread for all emulated CPUs.  Neither is a way out:
