@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.errors import DeadlineError, HostError, ProgramError
+from observer.errors import HostError, ObserverError, ProgramError
 from observer.guests import cpio, modules
 from observer.guests.children import child
 from observer.guests.launch import KERNEL_WORDS
@@ -30,12 +30,15 @@ __all__ = ["LINUX_BRIDGE", "LINUX_VBLADE", "Peer", "running_peer"]
 UP_SECONDS = 180.0
 MEMORY_MIB = 128
 INIT = """#!/bin/busybox sh
+/bin/busybox sh -ex /work && echo peer up || echo peer failed
+exec sleep 100000
+"""
+WORK = """
 /bin/busybox mount -t proc proc /proc
 mount -t devtmpfs dev /dev
+mount -t sysfs sys /sys
 while read -r module; do insmod "/lib/modules/$module"; done </lib/modules/order
 {work}
-echo peer up
-exec sleep 100000
 """
 
 
@@ -51,7 +54,7 @@ class Peer:
 LINUX_BRIDGE = Peer(
     ("virtio_pci", "virtio_net", "bridge"),
     (),
-    "brctl addbr br0\n"
+    "brctl addbr br0\necho 0 >/sys/class/net/br0/bridge/forward_delay\n"
     + "".join(f"brctl addif br0 eth{k}; ip link set eth{k} up\n" for k in (0, 1))
     + "ip link set br0 up",
 )
@@ -78,8 +81,10 @@ def _initrd(peer: Peer, kernel: Kernel) -> bytes:
         [
             cpio.character_device("dev/console", 5, 1),
             cpio.directory("proc"),
+            cpio.directory("sys"),
             cpio.file("bin/busybox", static_busybox(), executable=True),
-            cpio.file("init", INIT.format(work=peer.work).encode(), executable=True),
+            cpio.file("init", INIT.encode(), executable=True),
+            cpio.file("work", WORK.format(work=peer.work).encode()),
             *(cpio.file(f"lib/modules/{n}", data) for n, data in drivers.items()),
             cpio.file("lib/modules/order", "".join(f"{n}\n" for n in drivers).encode()),
             *(
@@ -124,15 +129,20 @@ def running_peer(
         argv = _argv(peer, kernel, folder, taps, disk)
         with child(argv, folder / "qemu.log") as process:
 
+            def said() -> str:
+                return console.read_text() if console.exists() else ""
+
             def up() -> bool:
                 if process.poll() is not None:
                     why = (folder / "qemu.log").read_text().strip()
                     raise ProgramError(f"The Linux peer's QEMU ended: {why}")
-                return console.exists() and "peer up" in console.read_text()
+                if "peer failed" in said():
+                    raise ProgramError("The Linux peer cannot do its work.")
+                return "peer up" in said()
 
             try:
                 wait_until(up, UP_SECONDS, "the Linux peer was up")
-            except DeadlineError as e:  # its console goes with the folder
-                said = console.read_text()[-600:].strip() if console.exists() else ""
-                raise ProgramError(f"{e.message} Its console said: {said}") from e
+            except ObserverError as e:  # its console goes with the folder
+                last = said()[-600:].strip()
+                raise ProgramError(f"{e.message} Its console said: {last}") from e
             yield folder / "qmp"
