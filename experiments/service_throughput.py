@@ -28,6 +28,7 @@ import msgspec
 from linux_peer import LINUX_BRIDGE, LINUX_VBLADE, running_peer
 
 from observer.demo.report import HostFacts, host_facts, write_report
+from observer.errors import ObserverError
 from observer.guests import qmp
 from observer.guests.tap import tap
 from observer.guests.traffic import host, ip
@@ -238,15 +239,18 @@ def main(rounds: int, seconds: int, only: str | None) -> None:
     to = checkout() / "build/experiments/service-throughput.json"
     facts, samples = host_facts(), list[Sample]()
     measures = {"net": _net_samples, "disk": _disk_samples}
-    for service in (only,) if only else measures:
-        for sample in measures[service](rounds, seconds, kernel):
-            samples.append(sample)
-            # what was measured before a failure is not lost
-            write_report(Report(facts, seconds, samples), to)
-            click.echo(
-                f"round {sample.round + 1}: {sample.what} by {sample.by}: "
-                f"{sample.figure:.1f} {sample.unit}"
-            )
+    try:
+        for service in (only,) if only else measures:
+            for sample in measures[service](rounds, seconds, kernel):
+                samples.append(sample)
+                # what was measured before a failure is not lost
+                write_report(Report(facts, seconds, samples), to)
+                click.echo(
+                    f"round {sample.round + 1}: {sample.what} by {sample.by}: "
+                    f"{sample.figure:.1f} {sample.unit}"
+                )
+    except ObserverError as e:
+        raise click.ClickException(e.message) from e
     least = []
     for name, ours, theirs, unit in _ratios(samples):
         least.append(ours / theirs)
