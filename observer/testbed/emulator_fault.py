@@ -8,6 +8,8 @@ it must not, seen with 7.2 and 10.0, Linux 6.1 and 6.12, without any program of 
   the host's STGI, on the guest's GS base: the handler faults on its first access to
   per-CPU data, that fault on its own, until the stack of the vCPU's thread is full;
 - or a CPU halts with interrupts enabled and one pending, and never wakes;
+- or a CPU stays in a guest that spins with its own interrupts off, and takes none of
+  the host's, not even the tick, until an NMI fetches it out 20 s later;
 - or a guest resets in the first milliseconds of its kernel (twice in some 40 boots
   beside a busy guest): test guests then boot again, as any machine would.
 
@@ -42,6 +44,12 @@ _OVERFLOW = re.compile(
     r"Kernel panic - not syncing: corrupted stack end detected inside scheduler.*\n"
     r".*\bComm: (?:qemu-system-x86|CPU \d+/KVM)\b"
 )
+# The NMI that asks a stalled CPU comes as it leaves its guest, at the STGI.
+_DEAF_IN_GUEST = re.compile(
+    r"rcu: \s*(\d+)-\S*: \(0 ticks this GP\)(?s:.*?)"
+    r"NMI backtrace for cpu \1\n(?:(?!NMI backtrace)(?s:.))*?"
+    r"\bRIP: \d+:svm_vcpu_(?:run|enter_exit)\+"
+)
 _CPU = re.compile(r"^CPU#(\d+)\s(.*?)(?=^CPU#|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -53,6 +61,8 @@ def fault_in_console(console: str) -> str | None:
         return (
             "the stack of a vCPU's thread overflowed, as by an interrupt behind VMRUN"
         )
+    if _DEAF_IN_GUEST.search(console):
+        return "a CPU in a guest took no interrupt of the host's, not even its tick"
     return None
 
 

@@ -23,6 +23,14 @@ OVERFLOW = """\
 [   50.411696] Kernel panic - not syncing: corrupted stack end detected inside scheduler
 [   50.416488] CPU: 0 PID: 192 Comm: qemu-system-x86 Not tainted 6.1.0-56-amd64 #1
 """
+DEAF_IN_GUEST = """\
+[ 1695.294635] rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:
+[ 1695.295349] rcu: \t0-...0: (0 ticks this GP) idle=164c/1/0x4000000000000000 fqs=677
+[ 1695.296714] Sending NMI from CPU 1 to CPUs 0:
+[ 1695.298076] NMI backtrace for cpu 0
+[ 1695.298381] CPU: 0 PID: 782 Comm: CPU 0/KVM Not tainted 6.1.0-56-amd64 #1
+[ 1695.298850] RIP: 0010:svm_vcpu_run+0x234/0x720 [kvm_amd]
+"""
 OURS = """\
 [   50.411696] BUG: kernel NULL pointer dereference, address: 0000000000000008
 [   50.416488] CPU: 0 PID: 192 Comm: CPU 0/KVM Not tainted 6.1.0-56-amd64 #1
@@ -39,15 +47,29 @@ PENDING = "ISR\t (none)\nIRR\t 236 251 253 \n\nAPR 0x00 TPR 0x10 LDR 0x00 PPR 0x
 QUIET = "ISR\t (none)\nIRR\t (none)\n\nAPR 0x01 TPR 0x10 LDR 0x00 PPR 0x10\n"
 
 
-@pytest.mark.parametrize("console", [BEHIND_VMRUN, OVERFLOW])
+@pytest.mark.parametrize("console", [BEHIND_VMRUN, OVERFLOW, DEAF_IN_GUEST])
 def test_what_no_cpu_does_is_the_emulators(console: str) -> None:
-    """Both ends of the same overflow, as they were seen."""
+    """Both ends of the same overflow, and a CPU that hears nothing, as seen."""
     assert fault_in_console(console)
 
 
 def test_what_a_program_does_is_not() -> None:
     """An Oops in a program of ours, in the same thread, is not excused."""
     assert fault_in_console(OURS) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        ("svm_vcpu_run+0x234", "bpf_prog_8d2c_on_kvm_exit+0x9c"),  # it spins there
+        ("(0 ticks this GP)", "(5250 ticks this GP)"),  # interrupts do come
+        ("for cpu 0", "for cpu 1"),  # another one that is asked too
+    ],
+)
+def test_another_stall_is_not_excused(found: str, instead: str) -> None:
+    """It may be a program of ours that keeps a CPU."""
+    assert found in DEAF_IN_GUEST
+    assert fault_in_console(DEAF_IN_GUEST.replace(found, instead)) is None
 
 
 def test_a_halted_cpu_with_an_interrupt_does_not_sleep() -> None:
