@@ -162,27 +162,34 @@ def schedstats() -> Iterator[None]:
     SCHEDSTATS.write_text(before)
 
 
-def vhost_workers() -> Iterator[tuple[str, Path]]:
-    """Name and folder of each."""
+GONE = suppress(FileNotFoundError, ProcessLookupError)
+
+
+def vhost_workers() -> list[Path]:
+    """The folder of each in /proc."""
+    found = []
     for folder in Path("/proc").glob("[0-9]*/task/[0-9]*"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            name = (folder / "comm").read_text().strip()
-            if name.startswith("vhost-"):
-                yield name, folder
+        with GONE:
+            if (folder / "comm").read_text().startswith("vhost-"):
+                found.append(folder)
+    return found
 
 
 def forget_waits() -> None:
     """A write empties a task's statistics (kernel/sched/debug.c)."""
-    for _, folder in vhost_workers():
-        (folder / "sched").write_text("0")
+    for folder in vhost_workers():
+        with GONE:
+            (folder / "sched").write_text("0")
 
 
 def longest_waits_ms() -> dict[str, float]:
     """Of each worker, since they were forgotten: one wait for a CPU."""
     found: dict[str, float] = {}
-    for name, folder in vhost_workers():
-        (wait_ms,) = WAIT_MAX.findall((folder / "sched").read_text())
-        found[name] = max(float(wait_ms), found.get(name, 0.0))
+    for folder in vhost_workers():
+        with GONE:
+            (wait_ms,) = WAIT_MAX.findall((folder / "sched").read_text())
+            name = (folder / "comm").read_text().strip()
+            found[name] = max(float(wait_ms), found.get(name, 0.0))
     return found
 
 
