@@ -91,11 +91,12 @@ def starting_guest(
 def _last(guest: Guest) -> str:
     """What a guest that ended, and its VMM, said at last."""
     logs = sorted(guest.files.folder.glob("*.log"))
-    return "; ".join(
+    ends = (
         f"{log.name} ends with {said[-LAST_CHARACTERS:]!r}"
         for log in logs
         if (said := log.read_text(errors="replace").strip())
     )
+    return "; ".join(ends) or "neither it nor its VMM said anything"
 
 
 def wait_for_guest(guest: Guest, timeout: float = BOOT_SECONDS) -> None:
