@@ -71,9 +71,9 @@ class Reach:
         """Look at one thread of a VMM."""
         return look_at_task(self._thread_folder(vm, tid))
 
-    def in_guest(self, vm: Vm, tid: int) -> bool:
+    def in_guest(self, vm: Vm, tid: int, task: TaskLook) -> bool:
         """Whether a vCPU's thread is its guest's, and not at work for its VMM."""
-        return in_guest(self._thread_folder(vm, tid))
+        return in_guest(self._thread_folder(vm, tid), task)
 
     def vcpu_tasks(self, vm: Vm) -> dict[int, TaskLook]:
         """Look at the threads of a VM's vCPUs."""

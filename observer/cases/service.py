@@ -91,7 +91,7 @@ class ServiceCase:
         task = self._reach.thread(vm, tid)
         vcpus = self._watch.vcpus_of(vm.slot)
         fell = any(is_triple_fault(int(v["isa"]), int(v["reason"])) for v in vcpus)
-        held = fell or not self._reach.in_guest(vm, tid)
+        held = fell or not self._reach.in_guest(vm, tid, task)
         now_ns = self._watch.clock.now_ns()
         return Moment(now_ns, task.runtime_ns, task.state == "R", held)
 

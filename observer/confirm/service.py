@@ -36,7 +36,7 @@ class Moment(msgspec.Struct, frozen=True):
     """The thread of a service's vCPU at one moment.
 
     `held` says that it is not the guest's: its VMM pauses it, works in it for a device
-    (a reset of one may take 100 ms), ends it, or is gone.
+    (a reset of one took 60 ms on an emulated CPU), ends it, or is gone.
     """
 
     now_ns: int

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "ABSENT",
     "TaskLook",
     "in_guest",
     "in_kvm_run",
@@ -31,13 +32,18 @@ GONE = frozenset("ZX")
 
 
 class TaskLook(msgspec.Struct, frozen=True):
-    """A task at one moment; `state` as in proc(5), X where there is none."""
+    """A task at one moment; `state` as in proc(5), X where there is none.
+
+    `guest_mode` is the flag that KVM sets around a guest (guest_timing_enter_irqoff in
+    include/linux/kvm_host.h).
+    """
 
     state: str
     exiting: bool
     start_ticks: int
     runtime_ns: int
     waited_ns: int
+    guest_mode: bool = False
 
     @property
     def gone(self) -> bool:
@@ -66,7 +72,8 @@ def look_at_task(folder: Path) -> TaskLook:
         run, waited, _ = read_proc(folder / "schedstat").split()
     except (FileNotFoundError, ProcessLookupError):
         return ABSENT
-    return TaskLook(state, bool(flags & PF_EXITING), start, int(run), int(waited))
+    exiting, guest_mode = bool(flags & PF_EXITING), bool(flags & PF_VCPU)
+    return TaskLook(state, exiting, start, int(run), int(waited), guest_mode)
 
 
 def tasks_of(proc: Path, pid: int) -> list[int]:
@@ -77,27 +84,25 @@ def tasks_of(proc: Path, pid: int) -> list[int]:
         return []
 
 
+def _system_call(folder: Path) -> list[str]:
+    """Its number and arguments, or "running" on a CPU, wherever that leads."""
+    try:
+        return read_proc(folder / "syscall").split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def in_kvm_run(folder: Path) -> bool:
     """Say whether a vCPU's thread is in KVM_RUN: in the guest, halted, or about to."""
-    try:
-        words = read_proc(folder / "syscall").split()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    words = _system_call(folder)
     return words[:1] == ["running"] or KVM_RUN in words[2:3]
 
 
-def in_guest(folder: Path) -> bool:
+def in_guest(folder: Path, task: TaskLook) -> bool:
     """Say whether a vCPU's thread runs its guest, or sleeps or waits within KVM_RUN.
 
-    Not while it works in the VMM or on the way there and back: `syscall` calls both
-    "running", and only the flag that KVM sets around the guest tells them apart
-    (guest_timing_enter_irqoff in include/linux/kvm_host.h).
+    Not while it works in the VMM or on the way there and back: on a CPU only the flag
+    tells the two apart.
     """
-    try:
-        words = read_proc(folder / "syscall").split()
-        if words[:1] != ["running"]:
-            return KVM_RUN in words[2:3]
-        _, flags, _ = parse_stat(read_proc(folder / "stat"))
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return bool(flags & PF_VCPU)
+    words = _system_call(folder)
+    return task.guest_mode if words[:1] == ["running"] else KVM_RUN in words[2:3]

@@ -59,7 +59,7 @@ def test_the_second_look_needs_more_cpu_time() -> None:
 
 
 def test_what_its_vmm_computes_is_not_the_guests_time() -> None:
-    """A device's reset may take QEMU's vCPU thread 100 ms of CPU time."""
+    """A device's reset keeps a vCPU's thread in QEMU, 60 ms where it is emulated."""
     at_work = later(SPINNING, in_guest=False)
     back = later(SPINNING, runtime_ns=30 * MS)
 

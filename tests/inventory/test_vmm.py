@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from observer.inventory.task import in_guest, parse_stat
+from observer.inventory.task import ABSENT, in_guest, look_at_task, parse_stat
 from observer.inventory.vmm import (
     eventfd_count,
     eventfds,
@@ -89,12 +89,14 @@ def test_a_vcpu_that_works_for_its_vmm_is_not_in_its_guest(
 ) -> None:
     """Neither on a CPU, where only a flag tells, nor asleep."""
     numbers = " ".join(str(n) for n in range(10, 45))
+    (tmp_path / "schedstat").write_text("1 2 3\n")
     (tmp_path / "syscall").write_text(syscall + "\n")
     (tmp_path / "stat").write_text(f"7 (CPU 0/KVM) R 4 5 6 7 8 {flags} {numbers}")
 
-    assert in_guest(tmp_path) == its_guest_has_it
+    assert in_guest(tmp_path, look_at_task(tmp_path)) == its_guest_has_it
 
 
 def test_a_vcpu_that_is_gone_is_in_no_guest(tmp_path: Path) -> None:
     """Its files are gone with it."""
-    assert not in_guest(tmp_path)
+    assert look_at_task(tmp_path) == ABSENT
+    assert not in_guest(tmp_path, ABSENT)
