@@ -111,6 +111,8 @@ def _become(job: Job, stdout: int, stderr: int) -> None:
         os.dup2(stdout, 1)
         os.dup2(stderr, 2)
         os.chdir(job.cwd)
+        if job.cpus:
+            os.sched_setaffinity(0, job.cpus)
         os.execvpe(job.argv[0], job.argv, job.env)  # noqa: S606 - no shell is the point
     except OSError as error:
         os.write(2, f"observer: cannot run {job.argv[0]}: {error.strerror}\n".encode())

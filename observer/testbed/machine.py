@@ -53,6 +53,21 @@ class Machine:
     """Whether its emulated CPUs have nested paging."""
     program: str = INSTALLED
 
+    @property
+    def cpus_in_all(self) -> int:
+        """An emulated one has a CPU more, for the kernel: see `free_cpus`."""
+        return self.cpus if self.kvm else self.cpus + 1
+
+    @property
+    def free_cpus(self) -> tuple[int, ...]:
+        """The CPUs on which guests may run.
+
+        Not on the first of QEMU's emulated ones: whenever another loads its FPU's
+        state, it also writes the first one's flags of virtualisation back, unlocked
+        (cpu_clear_ignne in target/i386/tcg/system/fpu_helper.c).
+        """
+        return tuple(range(self.cpus_in_all - self.cpus, self.cpus_in_all))
+
     def _command_line(self) -> str:
         # Nobody attacks an emulated CPU by its speculation: a fifth off the boot.
         emulated = () if self.kvm else ("mitigations=off",)
@@ -74,7 +89,7 @@ class Machine:
         """QEMU's command line; each port is an inherited, connected socket."""
         argv = [self.program, "-nodefaults", "-no-user-config", "-no-reboot"]
         argv += ["-display", "none", "-machine", "q35", *self._processor()]
-        argv += ["-smp", str(self.cpus), "-m", self.memory]
+        argv += ["-smp", str(self.cpus_in_all), "-m", self.memory]
         argv += ["-kernel", str(self.image), "-initrd", str(self.initramfs)]
         argv += ["-append", self._command_line()]
         argv += self._share("root", "/", ",readonly=on")

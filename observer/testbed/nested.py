@@ -180,12 +180,6 @@ def run_nested(
     build = root / "build/testbed"
     kernel = fetch(spec.kernel, build, say)
     kvm = accelerator.probe(kernel.image, build / "kvm.json").kvm
-    job = Job(
-        argv=tuple(command.argv),
-        env=passed_env(command.env, root),
-        cwd=str(root),
-        modules=_modules(_vendor(kvm=kvm), vhost=spec.vhost),
-    )
     paths = initramfs.Paths(
         checkout=root,
         modules=kernel.modules_of(kernel.release),
@@ -201,6 +195,13 @@ def run_nested(
         machine = Machine(
             *(kernel.image, first_root, root, spec.cpus, spec.memory),
             *(kvm, spec.npt, program),
+        )
+        job = Job(
+            argv=tuple(command.argv),
+            env=passed_env(command.env, root),
+            cwd=str(root),
+            modules=_modules(_vendor(kvm=kvm), vhost=spec.vhost),
+            cpus=machine.free_cpus,
         )
         try:
             with Session(machine, logs, spec.limits) as session:

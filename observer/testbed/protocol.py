@@ -52,11 +52,13 @@ class Job:
     env: dict[str, str]
     cwd: str
     modules: tuple[str, ...]
+    cpus: tuple[int, ...] = ()
+    """On which it, and all that it starts, stays; on any if none is named."""
 
     def __post_init__(self) -> None:
         # JSON knows lists only.
-        object.__setattr__(self, "argv", tuple(self.argv))
-        object.__setattr__(self, "modules", tuple(self.modules))
+        for name in ("argv", "modules", "cpus"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True)
