@@ -54,6 +54,7 @@ struct vcpu_cell {
 	__u64 own_pcount; /* sched_info.pcount then: how often the thread had been put on a CPU */
 	__u64 own_exits;
 	__u64 host_exits;      /* exits that the host made: interrupt, NMI, SMI, preemption timer */
+	__u64 own_host_exits;  /* host_exits then: later ones met it in its guest */
 	__u64 halts;	       /* HLT exits among its own */
 	__u64 halt_ns;	       /* its last HLT */
 	__u64 wake_ns;	       /* its last return from HLT */

@@ -265,6 +265,7 @@ static inline void note_own_exit(struct vcpu_cell *c, u32 isa, u32 reason, u64 n
 	c->own_runtime_ns = u64_at(task + AT(task_struct, se) + AT(sched_entity, sum_exec_runtime));
 	c->own_pcount = u64_at(task + AT(task_struct, sched_info) + AT(sched_info, pcount));
 	c->own_ns = now;
+	c->own_host_exits = c->host_exits;
 	c->reason = reason;
 	c->own_exits++;
 	if (!exit_is_halt(isa, reason))

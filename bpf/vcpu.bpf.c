@@ -304,6 +304,7 @@ static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 		c->own_runtime_ns = task->se.sum_exec_runtime;
 		c->own_pcount = task->sched_info.pcount;
 		c->own_ns = now;
+		c->own_host_exits = c->host_exits;
 		c->reason = reason;
 		c->own_exits++;
 		if (exit_is_halt(isa, reason)) {

@@ -110,7 +110,7 @@ class Cases:
             rip=int(cell["rip"]),
             rflags=int(cell["rflags"]),
             isa=int(cell["isa"]),
-            in_guest=self._reach.in_guest(vm, tid, task),
+            in_guest=self._reach.in_guest(vm, cell, task),
         )
 
     async def _vcpu(self, vm: Vm, suspicion: Suspicion) -> Look:

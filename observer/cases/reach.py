@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeVar
 
+    import numpy as np
+
     from observer.model import Vm
     from observer.watch import Watch
 
@@ -71,9 +73,10 @@ class Reach:
         """Look at one thread of a VMM."""
         return look_at_task(self._thread_folder(vm, tid))
 
-    def in_guest(self, vm: Vm, tid: int, task: TaskLook) -> bool:
+    def in_guest(self, vm: Vm, vcpu: np.void, task: TaskLook) -> bool:
         """Whether a vCPU's thread is its guest's, and not at work for its VMM."""
-        return in_guest(self._thread_folder(vm, tid), task)
+        met = bool(vcpu["host_exits"] > vcpu["own_host_exits"])
+        return in_guest(self._thread_folder(vm, int(vcpu["tid"])), task, met=met)
 
     def vcpu_tasks(self, vm: Vm) -> dict[int, TaskLook]:
         """Look at the threads of a VM's vCPUs."""

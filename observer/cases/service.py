@@ -91,7 +91,8 @@ class ServiceCase:
         task = self._reach.thread(vm, tid)
         vcpus = self._watch.vcpus_of(vm.slot)
         fell = any(is_triple_fault(int(v["isa"]), int(v["reason"])) for v in vcpus)
-        held = fell or not self._reach.in_guest(vm, tid, task)
+        its = next((v for v in vcpus if v["tid"] == tid), None)
+        held = fell or its is None or not self._reach.in_guest(vm, its, task)
         now_ns = self._watch.clock.now_ns()
         return Moment(now_ns, task.runtime_ns, task.state == "R", held)
 

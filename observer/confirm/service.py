@@ -73,10 +73,10 @@ def judge_service(  # noqa: PLR0913 - all that it weighs is an argument
     """
     if sign_ns > first_sign_ns:
         return Refuted("it beats")
-    if fair_ns < (ANSWER_NS if asked else ENDING_NS):
+    if (left_ns := (ANSWER_NS if asked else ENDING_NS) - fair_ns) > 0:
         if age_ns > PATIENCE_NS:
             return Refuted("its VMM, or the host, keeps it from running")
-        return LookAgain(LOOKS_APART_NS, "it may still answer")
+        return LookAgain(min(LOOKS_APART_NS, left_ns), "it may still answer")
     how = (
         "and does not answer on its control port" if asked else "and could not be asked"
     )

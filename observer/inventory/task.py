@@ -98,11 +98,14 @@ def in_kvm_run(folder: Path) -> bool:
     return words[:1] == ["running"] or KVM_RUN in words[2:3]
 
 
-def in_guest(folder: Path, task: TaskLook) -> bool:
-    """Say whether a vCPU's thread runs its guest, or sleeps or waits within KVM_RUN.
+def in_guest(folder: Path, task: TaskLook, *, met: bool) -> bool:
+    """Say whether a vCPU's thread runs its guest, or sleeps within KVM_RUN.
 
-    Not while it works in the VMM or on the way there and back: on a CPU only the flag
-    tells the two apart.
+    Not while it works in the VMM or on the way there and back: of one on a CPU only the
+    flag tells, or that an interrupt of the host's `met` it in its guest since the guest
+    last gave it work.
     """
     words = _system_call(folder)
-    return task.guest_mode if words[:1] == ["running"] else KVM_RUN in words[2:3]
+    if words[:1] == ["running"]:
+        return met or task.guest_mode
+    return KVM_RUN in words[2:3]

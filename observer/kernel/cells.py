@@ -68,6 +68,7 @@ VCPU = np.dtype(
         ("own_pcount", "u8"),
         ("own_exits", "u8"),
         ("host_exits", "u8"),
+        ("own_host_exits", "u8"),
         ("halts", "u8"),
         ("halt_ns", "u8"),
         ("wake_ns", "u8"),

@@ -60,7 +60,8 @@ def test_a_beat_refutes() -> None:
 
 def test_a_service_has_time_to_answer() -> None:
     """On its fair clock: a vCPU that waits for a CPU cannot."""
-    assert isinstance(judged_service(fair_ns=9 * MS), LookAgain)
+    assert judged_service(fair_ns=9 * MS) == LookAgain(1 * MS, "it may still answer")
+    assert judged_service(fair_ns=0) == LookAgain(5 * MS, "it may still answer")
     assert isinstance(judged_service(fair_ns=9 * MS, age_ns=1001 * MS), Refuted)
 
 
