@@ -2,8 +2,8 @@
 r"""How much net and disk carry, beside a Linux guest that does the same.
 
 Both are up, in turn one is paused and the other measured, so that neither pays for the
-other.  iperf3 and fio are what measures.  Run it as root on a KVM host, or, with one
-emulated CPU (traffic on two brings the fault of observer/testbed/emulator_fault.py), by
+other.  iperf3 and fio are what measures.  Run it as root on a KVM host, or, so that
+emulated CPUs do not compete for those of a small machine, by
 
     .venv/bin/observer testbed run --cpus 1 --timeout 1800 -- .venv/bin/python \
         experiments/service_throughput.py

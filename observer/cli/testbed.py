@@ -53,11 +53,6 @@ def testbed() -> None:
     help="Seconds for the nested host to come up.",
 )
 @click.option("--no-vhost", is_flag=True, help="Leave vhost_net to be loaded later.")
-@click.option(
-    "--no-npt",
-    is_flag=True,
-    help="Emulate CPUs without nested paging: steadier, but no Linux boots on it.",
-)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_context
 def run(
@@ -69,7 +64,6 @@ def run(
     timeout: float,
     boot_timeout: float,
     no_vhost: bool,
-    no_npt: bool,
     command: tuple[str, ...],
 ) -> None:
     """Run COMMAND as root in a nested KVM host with this checkout.
@@ -83,7 +77,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     limits = Limits(boot_timeout, timeout)
-    spec = Spec(kernel, cpus, memory, not no_vhost, not no_npt, limits)
+    spec = Spec(kernel, cpus, memory, not no_vhost, limits)
     done = run_nested(spec, Command(command), checkout(), _say)
     context.exit(done.exit_code)
 

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tells when it was the emulator that failed, by what no real CPU does.
 
-QEMU's emulation of AMD's nested paging now and then takes or keeps an interrupt where
-it must not, seen with 7.2 and 10.0, Linux 6.1 and 6.12, without any program of ours:
+QEMU's emulation of AMD's virtualisation loses changes to the flags of its first CPU, so
+that this now and then takes or keeps an interrupt where it must not.  Guests keep off
+that CPU (`Machine.free_cpus`); where one does not, with 7.2 to 11.0, on Linux 6.1 and
+6.12, without any program of ours:
 
 - one is taken right behind VMRUN, where the global interrupt flag (GIF) is clear until
   the host's STGI, on the guest's GS base: the handler faults on its first access to
@@ -12,10 +14,6 @@ it must not, seen with 7.2 and 10.0, Linux 6.1 and 6.12, without any program of 
   the host's, not even the tick, until an NMI fetches it out 20 s later;
 - or a guest resets in the first milliseconds of its kernel (twice in some 40 boots
   beside a busy guest): test guests then boot again, as any machine would.
-
-Two small VMs that exchange frames over vhost bring it in 20 s; with `kvm_amd.npt=0` it
-did not come in 180 s, nor with one thread for all emulated CPUs.  Neither is a way out:
-Linux guests do not boot on the one, and the other is three times slower.
 """
 
 from __future__ import annotations

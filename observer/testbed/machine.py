@@ -49,8 +49,6 @@ class Machine:
     cpus: int
     memory: str
     kvm: bool
-    npt: bool = True
-    """Whether its emulated CPUs have nested paging."""
     program: str = INSTALLED
 
     @property
@@ -77,7 +75,7 @@ class Machine:
         # "max" has svm, so that the nested host has a KVM of its own.
         if self.kvm:
             return ["-accel", "kvm", "-cpu", "host"]
-        return ["-cpu", "max" if self.npt else "max,npt=off"]
+        return ["-cpu", "max"]
 
     def _share(self, tag: str, folder: str, options: str) -> list[str]:
         # Not virtiofs: a second daemon to keep, and Debian 12's needs root.

@@ -27,7 +27,7 @@ from observer.testbed.kernel import fetch
 from observer.testbed.machine import Machine
 from observer.testbed.protocol import Job
 from observer.testbed.session import Limits, Session
-from observer.testbed.splats import find_splats
+from observer.testbed.splats import find_splats, first_splat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,8 +70,6 @@ class Spec:
     memory: str = "6G"
     vhost: bool = True
     """Load vhost_net before the command runs."""
-    npt: bool = True
-    """Let emulated CPUs have nested paging, which no Linux guest boots without."""
     limits: Limits = field(default_factory=Limits)
 
 
@@ -194,7 +192,7 @@ def run_nested(
         first_root.write_bytes(initramfs.build(kernel, paths))
         machine = Machine(
             *(kernel.image, first_root, root, spec.cpus, spec.memory),
-            *(kvm, spec.npt, program),
+            *(kvm, program),
         )
         job = Job(
             argv=tuple(command.argv),
@@ -236,11 +234,15 @@ def _run_and_judge(session: Session, job: Job, command: Command, *, kvm: bool) -
     splats = find_splats(said)
     if (splats or broke) and not kvm:
         _raise_for_emulator(session, said)
+    if session.reset_in_boot and not splats and not kvm:
+        raise EmulatorFaultError(
+            "the emulator failed: its machine reset in its boot, without a word and "
+            f"before any program ran (see {session.console})."
+        )
     if splats:
-        shown = "\n  ".join(splats[:10])
         raise KernelSplatError(
-            f"the nested kernel complained, see {session.console} ({otherwise}):\n"
-            f"  {shown}"
+            f"the nested kernel complained {len(splats)} times, see {session.console} "
+            f"({otherwise}); from the first on:\n{first_splat(said)}"
         )
     if broke:
         raise broke

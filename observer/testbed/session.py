@@ -197,9 +197,10 @@ class Session:
                     elif key.data == CONTROL:
                         self._hear(data, job)
                 if {key.data for key, _ in ready} == {""}:
+                    status = self._process.wait()
                     raise NestedHostError(
-                        "the nested host stopped before the command had ended; "
-                        f"{self._last_words()}"
+                        "the nested host stopped before the command had ended "
+                        f"(QEMU ended with {status}); {self._last_words()}"
                     )
 
     def _read(self, port: str) -> bytes:
@@ -244,6 +245,11 @@ class Session:
                 f"{self._last_words()}"
             )
         return min(deadline - now, self._limits.silence_s - silent)
+
+    @property
+    def reset_in_boot(self) -> bool:
+        """Whether the nested host ended by itself before it could take a job."""
+        return not self.boot_s and self._process.poll() == 0
 
     def why_silent(self) -> str | None:
         """What the emulator did wrong, as far as its registers tell."""

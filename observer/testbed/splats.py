@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["find_splats"]
+__all__ = ["find_splats", "first_splat"]
+
+REPORT_LINES = 40
 
 _STAMP = r"(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? )?"
 
@@ -55,3 +57,10 @@ _SPLAT = re.compile(rf"^{_STAMP}(?:{'|'.join(_SPLATS)})")
 def find_splats(console: str) -> list[str]:
     """The lines in which the kernel complains, in their order."""
     return [line for line in console.splitlines() if _SPLAT.match(line)]
+
+
+def first_splat(console: str) -> str:
+    """The first complaint and what follows it: registers and the call trace."""
+    lines = console.splitlines()
+    start = next((k for k, line in enumerate(lines) if _SPLAT.match(line)), len(lines))
+    return "\n".join(lines[start : start + REPORT_LINES])

@@ -8,9 +8,13 @@ PORTS = {CONTROL: 5, STDOUT: 6, STDERR: 7}
 SOCKETS = {**PORTS, MONITOR: 8}
 
 
-def _argv(*, kvm: bool = False, checkout: str = "/src") -> list[str]:
+def _machine(*, kvm: bool = False, checkout: str = "/src") -> Machine:
     paths = Path("/vmlinuz"), Path("/initramfs"), Path(checkout)
-    return Machine(*paths, cpus=2, memory="6G", kvm=kvm).argv(Path("/log"), SOCKETS)
+    return Machine(*paths, cpus=2, memory="6G", kvm=kvm)
+
+
+def _argv(*, kvm: bool = False, checkout: str = "/src") -> list[str]:
+    return _machine(kvm=kvm, checkout=checkout).argv(Path("/log"), SOCKETS)
 
 
 def test_emulates_where_there_is_no_kvm() -> None:
@@ -24,6 +28,14 @@ def test_uses_kvm_where_it_works() -> None:
     assert _argv(kvm=True)[_argv(kvm=True).index("-accel") :][:4] == [
         *("-accel", "kvm", "-cpu", "host")
     ]
+
+
+def test_guests_keep_off_the_first_emulated_cpu() -> None:
+    """It is there besides those that were asked for; a real one is like the others."""
+    assert _argv()[_argv().index("-smp") + 1] == "3"
+    assert _machine().free_cpus == (1, 2)
+    assert _argv(kvm=True)[_argv(kvm=True).index("-smp") + 1] == "2"
+    assert _machine(kvm=True).free_cpus == (0, 1)
 
 
 def test_the_root_is_read_only_and_the_checkout_is_not() -> None:

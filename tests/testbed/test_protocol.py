@@ -24,6 +24,7 @@ JOBS = st.builds(
     env=st.dictionaries(ARGUMENTS, ARGUMENTS),
     cwd=ARGUMENTS,
     modules=st.lists(ARGUMENTS).map(tuple),
+    cpus=st.lists(st.integers(0, 4096)).map(tuple),
 )
 OTHERS = [Ready("6.1.0"), Signal(15), Ended(-9, 1, 2), Failed("no such module")]
 

@@ -40,6 +40,7 @@ with socket.socket() as server:
 mounts = [line.split()[4] for line in open('/proc/self/mountinfo')]
 print(json.dumps({
     'argv': sys.argv[2:],
+    'cpus': sorted(os.sched_getaffinity(0)),
     'cwd': os.getcwd(),
     'devices': [d for d in ('kvm', 'vhost-net', 'net/tun') if Path('/dev', d).exists()],
     'headers': Path('/lib/modules', os.uname().release, 'build/Makefile').exists(),
@@ -125,8 +126,10 @@ def test_is_a_kvm_host_with_this_checkout() -> None:
     assert status == 0, err
     facts = json.loads(out)
     mounts = set(facts.pop("mounts"))
+    kvm = json.loads((root / "build/testbed/kvm.json").read_text())["kvm"]
     assert facts == {
         "argv": odd,
+        "cpus": [0, 1] if kvm else [1, 2],
         "cwd": str(root),
         "devices": ["kvm", "vhost-net", "net/tun"],
         "headers": True,

@@ -81,6 +81,27 @@ def test_says_what_qemu_said_when_there_is_no_console(tmp_path: Path) -> None:
         _run("sys.exit('cannot allocate memory')", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("script", "reset"),
+    [
+        ("", True),  # with -no-reboot a reset ends QEMU, well
+        ("sys.exit(1)", False),
+        ("say(Ready('6.1')); hear()", False),
+    ],
+)
+def test_a_reset_in_the_boot_is_told_from_other_ends(
+    tmp_path: Path, script: str, *, reset: bool
+) -> None:
+    """No program of ours had run; how QEMU ended is in the sentence."""
+    with (
+        _session(script, tmp_path) as session,
+        pytest.raises(NestedHostError, match=r"QEMU ended with [01]\b"),
+    ):
+        session.run(JOB, 1, 2)
+
+    assert session.reset_in_boot == reset
+
+
 def test_gives_up_on_a_boot_that_leads_nowhere(tmp_path: Path) -> None:
     """No word within the boot's own limit is a failed boot."""
     with pytest.raises(NestedHostError, match=r"did not come up in 0\.5 s") as caught:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from observer.testbed.splats import find_splats
+from observer.testbed.splats import find_splats, first_splat
 
 SPLATS = [
     "[    8.176619] Kernel panic - not syncing: Attempted to kill init!",
@@ -58,3 +58,15 @@ def test_keeps_the_order_and_takes_serial_line_ends() -> None:
     console = "\r\n".join([SPLATS[0], HARMLESS[0], SPLATS[1], ""])
 
     assert SPLATS[:2] == find_splats(console)
+
+
+def test_shows_the_first_one_with_what_follows_it() -> None:
+    """The call trace says more than the complaint."""
+    console = "\r\n".join([HARMLESS[0], SPLATS[1], *("Call Trace:",) * 50])
+
+    first, *trace = first_splat(console).splitlines()
+
+    assert first == SPLATS[1]
+    assert set(trace) == {"Call Trace:"}
+    assert 20 < len(trace) < 50
+    assert first_splat(HARMLESS[0]) == ""
