@@ -60,11 +60,17 @@ class Cases:
             case SuspicionKind.VCPU:
                 return await self._vcpu(vm, suspicion)
             case SuspicionKind.CALLED | SuspicionKind.UNANSWERED:
-                return await self._guests.look(vm, suspicion)
+                return await self._silence(vm, suspicion)
             case SuspicionKind.SERVICE | SuspicionKind.PART:
                 return await self._services.look(vm, suspicion)
             case _:
                 return await self._back_ends.look(vm, suspicion)
+
+    async def _silence(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """One silence has one verdict: of a service that runs and beats, its own."""
+        if self._services.beats(vm) and not self._reach.out_of_kvm(vm):
+            return await self._services.look(vm, suspicion)
+        return await self._guests.look(vm, suspicion)
 
     async def _process(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Of a VMM or back end: whether it has failed, or is stopped."""

@@ -73,6 +73,11 @@ class ServiceCase:
         folder = self._folder(vm)
         return folder if folder is not None and folder.control.exists() else None
 
+    def beats(self, vm: Vm) -> bool:
+        """Whether it is a service that has said so itself."""
+        said = bool(self._watch.books.services[vm.slot]["beats"])
+        return said and self.folder_of(vm) is not None
+
     def is_kept(self, vm: Vm) -> bool | None:
         """Whether its keeper means it to run; None of a VM that is no service."""
         folder = self._folder(vm)
