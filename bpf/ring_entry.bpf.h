@@ -149,10 +149,10 @@ static void enter_device(struct vhost_dev *dev, u32 vm)
 	}
 }
 
-/* If this waiter of an eventfd is the poll of a vhost ring, enter all rings of its device.
+/* The device of the vhost ring whose poll this waiter of an eventfd is; 0: it is none.
  * Whether it is one is seen from the ring itself: its device lists it, and its kick is this
  * eventfd. */
-static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
+static struct vhost_dev *device_of(struct wait_queue_entry *waiter, u64 ctx)
 {
 	struct vhost_virtqueue *vq =
 		(void *)waiter - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
@@ -161,27 +161,27 @@ static bool enter_vhost(struct wait_queue_entry *waiter, u64 ctx, u32 vm)
 	bool listed = false;
 
 	if (kick_ctx_of(vq) != ctx)
-		return false;
+		return 0;
 	for (int i = 0; i < MAX_SIBLINGS && i < count; i++)
 		listed |= vq_of(dev, i) == vq;
-	if (listed)
-		enter_device(dev, vm);
-	return listed;
+	return listed ? dev : 0;
 }
 
 /* Who waits for this eventfd?  A vhost ring is served by the kernel, anything else by a process. */
-static bool enter_waiting_vhost(struct eventfd_ctx *ctx, u32 vm)
+static struct vhost_dev *waiting_vhost(struct eventfd_ctx *ctx)
 {
 	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
 	struct list_head *at = BPF_CORE_READ(head, next);
 
 	for (int i = 0; i < 4 && at && at != head; i++) {
-		if (enter_vhost((void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
-				(u64)ctx, vm))
-			return true;
+		struct vhost_dev *dev = device_of(
+			(void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
+			(u64)ctx);
+		if (dev)
+			return dev;
 		at = BPF_CORE_READ(at, next);
 	}
-	return false;
+	return 0;
 }
 
 static void enter_user_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell)
@@ -205,17 +205,26 @@ static bool holds(const struct ring_cell *r, u64 ctx, u32 vm, u64 doorbell)
 	return r->identity == doorbell && r->eventfd_id == eventfd_id(ctx);
 }
 
-static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell, u32 *slot)
+/* A ring that the VMM served may be vhost's by now, at the same address and doorbell.  It is asked
+ * where it owes nothing, or has since before `late_ns`: vhost does not take the count of its
+ * eventfd, so the debt would look like the VMM's for ever. */
+static struct ring_cell *find_ring(struct eventfd_ctx *ctx, u32 vm, u64 doorbell, u64 late_ns,
+				   u32 *slot)
 {
 	u64 key = (u64)ctx;
 	u32 *known = bpf_map_lookup_elem(&ring_by_kick, &key);
 	struct ring_cell *r = known ? bpf_map_lookup_elem(&rings, known) : 0;
 	bool held = r && holds(r, key, vm, doorbell);
 
-	/* a ring that the VMM served may be vhost's by now, at the same address and doorbell */
-	if (!held || (r->kind == RING_USER && !r->since_ns)) {
-		if (!enter_waiting_vhost(ctx, vm) && !held)
+	if (!held || (r->kind == RING_USER && r->since_ns < late_ns)) {
+		struct vhost_dev *dev = waiting_vhost(ctx);
+		if (dev) {
+			if (held)
+				r->since_ns = 0;
+			enter_device(dev, vm);
+		} else if (!held) {
 			enter_user_ring(ctx, vm, doorbell);
+		}
 		known = bpf_map_lookup_elem(&ring_by_kick, &key);
 		r = known ? bpf_map_lookup_elem(&rings, known) : 0;
 	}

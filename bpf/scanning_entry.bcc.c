@@ -193,16 +193,21 @@ static inline int holds(const struct ring_cell *r, u64 ctx, u32 vm, u64 doorbell
 	return r->identity == doorbell && r->eventfd_id == u32_at(ctx + AT(eventfd_ctx, id));
 }
 
-static inline struct ring_cell *find_ring(u64 ctx, u32 vm, u64 doorbell)
+static inline struct ring_cell *find_ring(u64 ctx, u32 vm, u64 doorbell, u64 late_ns)
 {
 	struct ring_cell *r = ring_at(ctx);
 	int held = r && holds(r, ctx, vm, doorbell);
 
-	/* a ring that the VMM served may be vhost's by now, at the same address and doorbell */
-	if (held && (r->kind == RING_VHOST || r->since_ns))
+	/* a ring that the VMM served may be vhost's by now, at the same address and doorbell, and
+	 * vhost does not take the count of its eventfd */
+	if (held && (r->kind == RING_VHOST || r->since_ns >= late_ns))
 		return r;
-	if (!enter_waiting_vhost(ctx, vm) && !held)
+	if (enter_waiting_vhost(ctx, vm)) {
+		if (held)
+			r->since_ns = 0;
+	} else if (!held) {
 		enter_user_ring(ctx, vm, doorbell);
+	}
 	r = ring_at(ctx);
 	return r && holds(r, ctx, vm, doorbell) ? r : 0;
 }

@@ -72,7 +72,7 @@ int on_kick(struct pt_regs *ctx, void *vcpu, void *device, u64 addr, u32 len, vo
 	u32 vm_slot = *known;
 	struct vm_cell *vm = vms.lookup(&vm_slot);
 	u64 doorbell = addr ^ u64_at(io + AT(_ioeventfd, datamatch)) << 48;
-	struct ring_cell *r = find_ring(eventfd, vm_slot, doorbell);
+	struct ring_cell *r = find_ring(eventfd, vm_slot, doorbell, now - LATE_NS);
 	if (!vm || !r)
 		return 0;
 	vm->kick_ns = now;

@@ -96,6 +96,8 @@ static u64 judge_user_ring(u32 slot, struct ring_cell *r, u64 now)
 	}
 	if (age < backend_limit_ns)
 		return backend_limit_ns - age + MS / 2;
+	if (!taken && waiting_vhost(ctx))
+		return 0; /* the next kick enters it as vhost's */
 	suspect_ring(slot, r, taken ? SUSPECT_UNCALLED : SUSPECT_BACKEND, age, now);
 	return 10 * backend_limit_ns;
 }
@@ -179,7 +181,7 @@ static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_devi
 	if (!vm_slot)
 		return 0;
 	struct vm_cell *vm = bpf_map_lookup_elem(&vms, vm_slot);
-	struct ring_cell *r = find_ring(ctx, *vm_slot, doorbell, &slot);
+	struct ring_cell *r = find_ring(ctx, *vm_slot, doorbell, now - backend_limit_ns, &slot);
 	if (!vm || !r)
 		return 0;
 	vm->kick_ns = now;
