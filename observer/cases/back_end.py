@@ -12,6 +12,7 @@ from observer.confirm.backend import (
     LOOKS_APART_NS,
     MAY_BE_AT_WORK,
     BackEndLook,
+    blame_vmm,
     judge_back_end,
 )
 from observer.errors import DeadlineError
@@ -25,7 +26,6 @@ from observer.model import (
     LookAgain,
     Refuted,
     SuspicionKind,
-    VerdictKind,
 )
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class BackEndCase:
         if look == Refuted(MAY_BE_AT_WORK):  # its custom, unless it calls after all
             watch.books.rings[slot]["hushed"] = RingHush.UNCALLED
         if isinstance(look, Confirmed) and server.pid == vm.pid:
-            return self._blame_vmm(vm, look)
+            stopped = self._reach.task(vm.pid).stopped
+            return blame_vmm(look, vm.name, stopped=stopped)
         if isinstance(look, Confirmed) and out_of_kvm and await self._held(vm):
             return Refuted("its VMM keeps the guest from running")
         return look
@@ -90,12 +91,6 @@ class BackEndCase:
             return False
         await asyncio.sleep(STEP_SECONDS)
         return self._reach.out_of_kvm(vm)
-
-    def _blame_vmm(self, vm: Vm, look: Confirmed) -> Confirmed:
-        """A ring that QEMU itself serves: the VMM is what hangs."""
-        stopped = self._reach.task(vm.pid).stopped
-        kind = VerdictKind.VMM_STOPPED if stopped else VerdictKind.VMM_HUNG
-        return Confirmed(kind, vm.name, look.since_ns, look.evidence)
 
     def server_of(self, vm: Vm, slot: int) -> BackEnd:
         """Who else holds a ring's eventfd; the VMM itself if nobody does."""

@@ -12,7 +12,13 @@ import msgspec
 from observer.clock import MS
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-__all__ = ["LOOKS_APART_NS", "MAY_BE_AT_WORK", "BackEndLook", "judge_back_end"]
+__all__ = [
+    "LOOKS_APART_NS",
+    "MAY_BE_AT_WORK",
+    "BackEndLook",
+    "blame_vmm",
+    "judge_back_end",
+]
 
 LOOKS_APART_NS = 5 * MS
 BLOCKED_NS = 1000 * MS
@@ -107,3 +113,18 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
     return Confirmed(
         VerdictKind.BACKEND_HUNG, server, since_ns, f"{what}, in state {now.state}"
     )
+
+
+def blame_vmm(look: Confirmed, vm: str, *, stopped: bool) -> Confirmed:
+    """Say a ring's server that is the VMM itself by the VM's name.
+
+    One that gets no CPU, or waits for the host's storage, does not hang: to start it
+    again would mend nothing.
+    """
+    if stopped:
+        kind = VerdictKind.VMM_STOPPED
+    elif look.kind is VerdictKind.BACKEND_HUNG:
+        kind = VerdictKind.VMM_HUNG
+    else:
+        kind = look.kind
+    return Confirmed(kind, vm, look.since_ns, look.evidence)

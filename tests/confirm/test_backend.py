@@ -3,7 +3,7 @@ import msgspec
 import pytest
 
 from observer.clock import MS
-from observer.confirm.backend import BackEndLook, judge_back_end
+from observer.confirm.backend import BackEndLook, blame_vmm, judge_back_end
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
 OWING = BackEndLook(taken=5, state="S", runtime_ns=0, waited_ns=0)
@@ -130,3 +130,21 @@ def test_a_kick_that_was_taken_is_given_time() -> None:
     assert isinstance(judged(uncalled=True), LookAgain)
     assert isinstance(judged(uncalled=True, age_ns=2000 * MS), Refuted)
     assert isinstance(judged(uncalled=True, now=changed(state="T")), Confirmed)
+
+
+@pytest.mark.parametrize(
+    ("found", "stopped", "said"),
+    [
+        (VerdictKind.BACKEND_HUNG, False, VerdictKind.VMM_HUNG),
+        (VerdictKind.BACKEND_HUNG, True, VerdictKind.VMM_STOPPED),
+        (VerdictKind.BACKEND_STARVED, False, VerdictKind.BACKEND_STARVED),
+        (VerdictKind.BACKEND_BLOCKED, False, VerdictKind.BACKEND_BLOCKED),
+    ],
+)
+def test_a_vmm_that_the_host_holds_up_does_not_hang(
+    found: VerdictKind, said: VerdictKind, *, stopped: bool
+) -> None:
+    """It is named in all cases, and blamed for what it does itself."""
+    look = Confirmed(found, "qemu-system-x86_64", 7, "why")
+
+    assert blame_vmm(look, "db1", stopped=stopped) == Confirmed(said, "db1", 7, "why")
