@@ -153,11 +153,18 @@ def service_vm(
     disk: Path | None = None,
     *,
     machine: str = "microvm",
+    memory: Path | None = None,
 ) -> Iterator[ServiceVm]:
-    """Run a service VM while the block does; it is up when that begins."""
+    """Run a service VM while the block does; it is up when that begins.
+
+    Its memory is that of the file `memory`, where one is named.
+    """
     bus = BUS[machine]
     console = folder / f"{image}.console"
     argv = _argv(machine, IMAGES / f"{image}.elf", words, console, disk)
+    if memory is not None:
+        ram = f"memory-backend-file,id=ram,size=16M,share=on,mem-path={memory}"
+        argv += ["-object", ram, "-machine", "memory-backend=ram"]
     with ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(wires + 1)]
         for ours, _ in pairs:

@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from service_vm import MACHINES, ServiceVm, service_vm
+
+from observer.guests.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,3 +126,40 @@ def test_a_crash_says_where_and_ends_the_vm(tmp_path: Path) -> None:
         assert vm.process.wait(30) == 0
 
         assert "PANIC lib/service.c:" in vm.console()
+
+
+def held_back(vm: ServiceVm) -> tuple[int, ...]:
+    """Frames that the NIC's part and NetBack were given and have not passed on."""
+    vm.control.say("beat")
+    said = vm.control.hear(lambda line: line.startswith("beat "))
+    done, given = (int(word, 16) for word in said.split()[3:])
+    owed = (given - done) % (1 << 64)
+    return owed % (1 << 32), owed >> 32
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_new_life_sends_what_the_old_one_held(machine: str, tmp_path: Path) -> None:
+    """What waited, and what was in a ring: all, in order, once."""
+    sent = [frame(NOBODY, C, n) for n in range(800)]
+    memory = tmp_path / "memory"
+    memory.write_bytes(os.urandom(16 << 20))  # nothing that is believed
+    life = partial(service_vm, "net", tmp_path, 2, machine=machine, memory=memory)
+    with life("faults=on") as old:
+        assert old.control.stats("net")["salvaged"] == 0
+        old.control.order("fault netback-hang")
+        old.wires[UPLINK].send(*sent[:600])
+        wait_until(lambda: held_back(old) == (0, 600), 30, "they waited")
+        old.control.order("fault nic-hang")
+        old.wires[UPLINK].send(*sent[600:])
+        wait_until(lambda: held_back(old) == (200, 600), 30, "the others came")
+        old.process.kill()
+        old.process.wait()
+    with life() as new:
+        assert new.wires[GUESTS].take(len(sent)) == sent
+        assert new.wires[GUESTS].receive(0.1) is None
+        stats = new.control.stats("net")
+        new.process.kill()
+        new.process.wait()
+    assert (stats["salvaged"], stats["broken"]) == (800, 0)
+    with life() as third:
+        assert third.control.stats("net")["salvaged"] == 0

@@ -15,13 +15,12 @@ SOURCES = checkout() / "unikernels"
 SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
-def test_rings_withstand_the_other_side(tmp_path: Path) -> None:
-    """Honest or hostile, under ASan and UBSan; its own report says what was checked."""
-    program = tmp_path / "vring_test"
-    sources = ("tests/vring_test.c", "tests/report.c", "lib/vring.c")
-    argv = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *SANITIZED]
-    argv += ["-Iinclude", "-Itests", *sources, "-o", str(program)]
-    subprocess.run(argv, check=True, cwd=SOURCES)
+def checked(tmp_path: Path, *argv: str) -> None:
+    """Build a program of checks, run it, and hold it to its own report."""
+    program = tmp_path / "checks"
+    warned = ["gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Iinclude"]
+    made = [*warned, "-Itests", *argv, "tests/report.c", "-o", str(program)]
+    subprocess.run(made, check=True, cwd=SOURCES)
     done = subprocess.run(
         [program], capture_output=True, text=True, check=False, timeout=60
     )
@@ -30,6 +29,17 @@ def test_rings_withstand_the_other_side(tmp_path: Path) -> None:
     assert [line for line in checks if not line.startswith("PASS ")] == []
     assert summary == f"SUMMARY {len(checks)} 0"
     assert done.returncode == 0
+
+
+def test_rings_withstand_the_other_side(tmp_path: Path) -> None:
+    """Honest or hostile, under ASan and UBSan; its own report says what was checked."""
+    checked(tmp_path, *SANITIZED, "tests/vring_test.c", "lib/vring.c")
+
+
+def test_no_frame_is_lost_whenever_a_service_dies(tmp_path: Path) -> None:
+    """Stopped after each instruction, as the image's own flags make them."""
+    sources = (f"lib/{name}.c" for name in ("salvage", "net_port", "frames", "vring"))
+    checked(tmp_path, "-O2", "tests/salvage_test.c", *sources)
 
 
 def test_images_are_the_same_bytes_each_time(tmp_path: Path) -> None:

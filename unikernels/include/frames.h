@@ -26,6 +26,10 @@ struct pool {
 };
 
 void pool_init(struct pool *pool, void *bytes, size_t room);
+
+/* The same, but for the buffers that are `taken`: their chains are as in `found`. */
+void pool_adopt(struct pool *pool, void *bytes, size_t room, const bool *taken,
+		const struct buffer *found);
 u16 pool_take(struct pool *pool);	      /* NO_BUFFER: none is left */
 void pool_give(struct pool *pool, u16 first); /* a whole frame */
 

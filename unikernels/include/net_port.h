@@ -8,6 +8,7 @@
 
 #include "beat.h"
 #include "frames.h"
+#include "salvage.h"
 #include "virtio.h"
 
 #define VIRTIO_NET_HEADER_BYTES 12
@@ -21,6 +22,7 @@ struct net_port {
 	struct pool *pool;
 	struct vring receive, send;
 	struct vring_memory *receive_memory, *send_memory;
+	struct hand hand;
 	struct frame_queue waiting; /* to be sent */
 	u8 mac[6];
 	u16 seen_used, seen_taken; /* of the receiving ring, when the part's books were kept last */
@@ -36,8 +38,13 @@ bool port_start(struct net_port *port);
  * is sent again, before all that waits.  A part that hung goes on. */
 bool port_reset(struct net_port *port, void (*keep)(struct net_port *port, u16 frame));
 
-/* The next frame that was received, NO_BUFFER: none.  Malformed ones are counted and dropped. */
+/* Frames that were taken before it was started: to be sent first, in this order. */
+void port_adopt(struct net_port *port, const u16 *frames, u16 count);
+
+/* The next frame that was received, NO_BUFFER: none.  Malformed ones are counted and dropped.
+ * It is in the port's hand until somebody else's. */
 u16 port_receive(struct net_port *port);
+void port_passed_on(struct net_port *port);
 
 /* Takes a frame to send; one that finds no room is counted and dropped. */
 void port_send(struct net_port *port, u16 frame);

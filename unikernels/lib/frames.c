@@ -1,16 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "frames.h"
 
+#include "cpu.h"
+
 void pool_init(struct pool *pool, void *bytes, size_t room)
+{
+	pool_adopt(pool, bytes, room, NULL, NULL);
+}
+
+void pool_adopt(struct pool *pool, void *bytes, size_t room, const bool *taken,
+		const struct buffer *found)
 {
 	size_t count = room / BUFFER_BYTES;
 
 	pool->bytes = bytes;
 	pool->nr_buffers = (u16)(count < MAX_BUFFERS ? count : MAX_BUFFERS);
-	pool->nr_free = pool->nr_buffers;
-	pool->first_free = pool->nr_buffers ? 0 : NO_BUFFER;
-	for (u16 k = 0; k < pool->nr_buffers; k++)
-		pool->buffers[k].next = k + 1 < pool->nr_buffers ? (u16)(k + 1) : NO_BUFFER;
+	pool->nr_free = 0;
+	pool->first_free = NO_BUFFER;
+	for (u16 k = pool->nr_buffers; k--;) {
+		if (taken && taken[k]) {
+			pool->buffers[k] = found[k];
+			continue;
+		}
+		pool->buffers[k] = (struct buffer){ .next = pool->first_free };
+		pool->first_free = k;
+		pool->nr_free++;
+	}
 }
 
 u16 pool_take(struct pool *pool)
@@ -69,13 +84,17 @@ bool queue_put(struct frame_queue *queue, u16 frame)
 {
 	if (queue_length(queue) >= QUEUE_FRAMES)
 		return false;
-	queue->frames[queue->tail++ % ARRAY_SIZE(queue->frames)] = frame;
+	queue->frames[queue->tail % ARRAY_SIZE(queue->frames)] = frame;
+	order_stores(); /* who finds us dead believes the counts */
+	queue->tail++;
 	return true;
 }
 
 void queue_put_back(struct frame_queue *queue, u16 frame)
 {
-	queue->frames[--queue->head % ARRAY_SIZE(queue->frames)] = frame;
+	queue->frames[(queue->head - 1) % ARRAY_SIZE(queue->frames)] = frame;
+	order_stores();
+	queue->head--;
 }
 
 u16 queue_first(const struct frame_queue *queue)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net_port.h"
 
+#include "cpu.h"
+
 #define NET_F_CSUM	 0
 #define NET_F_GUEST_CSUM 1
 #define NET_F_MAC	 5
@@ -44,6 +46,7 @@ static void add_rings(struct net_port *port)
 	virtio_add_ring(port->device, QUEUE_RECEIVE, &port->receive, port->receive_memory);
 	virtio_add_ring(port->device, QUEUE_SEND, &port->send, port->send_memory);
 	vring_ask_no_wake(&port->send);
+	port_passed_on(port);
 }
 
 bool port_start(struct net_port *port)
@@ -72,7 +75,7 @@ static void reclaim(struct net_port *port)
  * but the last. */
 static u16 gather(struct net_port *port, u16 first)
 {
-	struct header *header = (struct header *)buffer_bytes(port->pool, first);
+	const struct header *header = (const struct header *)buffer_bytes(port->pool, first);
 	u16 last = first, count = header->nr_buffers;
 	u32 next, written;
 
@@ -86,13 +89,37 @@ static u16 gather(struct net_port *port, u16 first)
 	}
 	if (!count || !port->pool->buffers[last].length)
 		goto malformed;
-	header->flags &= (u8)~HEADER_F_DATA_VALID; /* says it only to the one who receives */
-	header->nr_buffers = 0;
 	return first;
 malformed:
 	port->dropped_malformed++;
 	pool_give(port->pool, first);
 	return NO_BUFFER;
+}
+
+/* What its header says only to the one who receives. */
+static void make_ready_to_send(struct net_port *port, u16 frame)
+{
+	struct header *header = (struct header *)buffer_bytes(port->pool, frame);
+
+	header->flags &= (u8)~HEADER_F_DATA_VALID;
+	header->nr_buffers = 0;
+}
+
+/* From here on the frame is found in the hand, no longer in the ring: its header may change. */
+static void take_in_hand(struct net_port *port, u16 frame)
+{
+	port->hand.end = port->receive.taken;
+	order_stores();
+	port->hand.frame = frame;
+	order_stores();
+	make_ready_to_send(port, frame);
+}
+
+void port_passed_on(struct net_port *port)
+{
+	port->hand.done = port->receive.taken;
+	order_stores();
+	port->hand.frame = NO_BUFFER;
 }
 
 u16 port_receive(struct net_port *port)
@@ -105,13 +132,26 @@ u16 port_receive(struct net_port *port)
 		if (written < VIRTIO_NET_HEADER_BYTES + ETHERNET_HEADER_BYTES) {
 			port->dropped_malformed++;
 			pool_give(port->pool, (u16)first);
+			port_passed_on(port);
 			continue;
 		}
 		u16 frame = gather(port, (u16)first);
-		if (frame != NO_BUFFER)
+		if (frame != NO_BUFFER) {
+			take_in_hand(port, frame);
 			return frame;
+		}
+		port_passed_on(port);
 	}
 	return NO_BUFFER;
+}
+
+void port_adopt(struct net_port *port, const u16 *frames, u16 count)
+{
+	while (count) {
+		make_ready_to_send(port, frames[--count]);
+		queue_put_back(&port->waiting, frames[count]);
+		port->part->given++;
+	}
 }
 
 void port_send(struct net_port *port, u16 frame)

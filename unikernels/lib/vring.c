@@ -58,11 +58,12 @@ bool vring_offer(struct vring *ring, const struct segment *segments, u16 count, 
 		desc->next = last ? 0 : ring->first_free;
 		room += k < to_read ? 0 : segments[k].length;
 	}
-	ring->chain[head] = count;
 	ring->room[head] = room;
 	ring->cookie[head] = cookie;
 	ring->heads[ring->offered % ring->size] = head;
 	ring->place[head] = ring->offered;
+	order_stores(); /* who finds us dead takes it as offered once it has a chain */
+	ring->chain[head] = count;
 	ring->memory->avail.ring[ring->offered % ring->size] = head;
 	ring->offered++;
 	ring->in_flight++;

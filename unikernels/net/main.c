@@ -6,17 +6,23 @@
 #include "clock.h"
 #include "cmdline.h"
 #include "frames.h"
+#include "kept.h"
 #include "mac_table.h"
 #include "net_port.h"
 #include "panic.h"
+#include "salvage.h"
 #include "service.h"
 
 #define NR_PORTS 2
 
-static struct pool pool;
+/* Where the frames are: of use also to who comes after us. */
+static KEPT struct pool pool;
+static KEPT struct vring_memory receive_memory[NR_PORTS], send_memory[NR_PORTS];
+static KEPT struct net_port ports[NR_PORTS];
+
 static struct mac_table macs;
-static struct vring_memory receive_memory[NR_PORTS], send_memory[NR_PORTS];
-static struct net_port ports[NR_PORTS];
+static struct salvage salvage;
+static u16 salvaged[NR_PORTS][SALVAGE_FRAMES], nr_salvaged[NR_PORTS]; /* by who is to send them */
 static struct service service;
 static const char *const names[NR_PORTS] = {
 	[ABI_NET_NIC] = "nic",
@@ -33,9 +39,10 @@ static void forward(struct net_port *from, u16 frame)
 	if (mac_find(&macs, ethernet) == here) {
 		filtered++;
 		pool_give(&pool, frame);
-		return;
+	} else {
+		port_send(&ports[!here], frame);
 	}
-	port_send(&ports[!here], frame);
+	port_passed_on(from);
 }
 
 static bool work(void)
@@ -70,7 +77,8 @@ static void say_stats(void)
 			    p->dropped_full, p->dropped_malformed, p->receive.lies + p->send.lies,
 			    p->resets);
 	}
-	control_say(&service.control, "stats net filtered=%lu free=%u", filtered, pool.nr_free);
+	control_say(&service.control, "stats net filtered=%lu free=%u salvaged=%u broken=%u",
+		    filtered, pool.nr_free, nr_salvaged[0] + nr_salvaged[1], salvage.broken);
 }
 
 static void reset(struct net_port *port)
@@ -107,12 +115,33 @@ static bool break_part(const char *line)
 
 /* -- life ------------------------------------------------------------------------------------ */
 
+/* What the one before us had in hand, where there was one; then all is as at the first start. */
+static void inherit(u8 *bytes, size_t room)
+{
+	bool inherits = kept_claim();
+
+	salvage_begin(&salvage, &pool, bytes, room);
+	for (u32 k = 0; k < NR_PORTS && inherits; k++) {
+		struct lane lane = {
+			.receive = &ports[!k].receive,
+			.received = &receive_memory[!k],
+			.hand = &ports[!k].hand,
+			.waiting = &ports[k].waiting,
+			.send = &ports[k].send,
+			.sent = &send_memory[k],
+		};
+		nr_salvaged[k] = salvage_lane(&salvage, &lane, salvaged[k]);
+	}
+	pool_adopt(&pool, bytes, room, salvage.taken, salvage.found);
+	for (u32 k = 0; k < NR_PORTS; k++)
+		ports[k] = (struct net_port){ .name = names[k] };
+}
+
 static void start(const char *words)
 {
 	(void)words;
 	for (u32 k = 0; k < NR_PORTS; k++) {
 		struct net_port *p = &ports[k];
-		p->name = names[k];
 		p->device = device_of(&service.devices, VIRTIO_ID_NET, k);
 		if (!p->device)
 			panic("there is no device for %s", p->name);
@@ -122,7 +151,9 @@ static void start(const char *words)
 		p->send_memory = &send_memory[k];
 		if (!port_start(p))
 			panic("the device of %s does not offer what it needs", p->name);
+		port_adopt(p, salvaged[k], nr_salvaged[k]);
 	}
+	kept_is_ours();
 }
 
 static void keep_books(void)
@@ -155,6 +186,6 @@ static struct service service = {
 
 void guest_main(const struct boot *boot)
 {
-	pool_init(&pool, (void *)boot->free_start, boot->free_end - boot->free_start);
+	inherit((u8 *)boot->free_start, boot->free_end - boot->free_start);
 	run_service(&service, boot);
 }
