@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import os
+import statistics
 from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from service_vm import MACHINES, ServiceVm, service_vm
 
+from observer.clock import MS
 from observer.guests.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -85,6 +87,18 @@ def test_a_part_that_hangs_loses_nothing(
 
     assert net.wires[to].take(len(sent)) == sent
     assert net.wires[to].receive(0.1) is None
+
+
+@pytest.mark.parametrize("part", ["nic", "netback"])
+def test_a_reset_takes_less_than_a_millisecond(net: ServiceVm, part: str) -> None:
+    """By the guest's own clock, where an access to a device is no emulated exit."""
+    took_ns = []
+    for _ in range(9):
+        net.control.say(f"reset {part}")
+        said = net.control.hear(lambda line: line.startswith(f"reset {part} ns="))
+        took_ns.append(int(said.split("ns=")[1].split()[0]))
+
+    assert statistics.median(took_ns) < MS, took_ns
 
 
 def owing_in_beat(said: str) -> tuple[bool, ...] | None:
