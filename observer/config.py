@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy in TOML: limits, gates, where things lie.  Every key has a default.
+"""Policy in TOML: limits, repair, where things lie.  Every key has a default.
 
 [limits]                 # how late is late; durations are "20ms", "0.5s", "2m"
 backend = "20ms"
+[repair]                 # see observer/loops/policy.py
+care = ["net"]
 [paths]
 runtime = "/run/observer"
+
+Files in conf.d come after observer.toml, in the order of their names; the last says.
 """
 
 from __future__ import annotations
@@ -18,10 +22,12 @@ import msgspec
 
 from observer.clock import MS, SECOND
 from observer.errors import ConfigError
+from observer.loops.policy import RepairPolicy
 
 __all__ = ["DEFAULT_PATH", "Limits", "Paths", "Policy", "duration_ns", "load"]
 
 DEFAULT_PATH = Path("/etc/observer/observer.toml")
+_DURATIONS = {"deadline", "cool_down", "window"}  # besides all of [limits]
 _UNITS_NS = {"us": 1000, "ms": MS, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND}
 
 
@@ -52,6 +58,7 @@ class Paths(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where the daemon keeps what."""
 
     runtime: str = "/run/observer"
+    state: str = "/var/lib/observer"
     bpffs: str = "/sys/fs/bpf/observer"
 
 
@@ -59,6 +66,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """All that an operator may decide."""
 
     limits: Limits = Limits()
+    repair: RepairPolicy = RepairPolicy()
     paths: Paths = Paths()
     # members of this group may read the socket; root may do all
     group: str | None = None
@@ -78,45 +86,79 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         }
 
 
-def _durations(path: Path, table: Any) -> dict[str, int]:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: limits must be a table, written [limits].")
-    found = {}
-    for key, value in table.items():
-        if not isinstance(value, str):
-            raise ConfigError(
-                f"{path}: limits.{key} is {value!r}, a number without a unit: "
-                f'write it as text, e.g. "{value}ms".'
-            )
-        try:
-            found[key] = duration_ns(value)
-        except ValueError as e:
-            raise ConfigError(f"{path}: limits.{key}: {e}.") from e
-        if not found[key]:
-            raise ConfigError(f"{path}: limits.{key} is 0: give it some time.")
+def _ns(path: Path, key: str, value: Any) -> int:
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"{path}: {key} is {value!r}, a number without a unit: "
+            f'write it as text, e.g. "{value}ms".'
+        )
+    try:
+        found = duration_ns(value)
+    except ValueError as e:
+        raise ConfigError(f"{path}: {key}: {e}.") from e
+    if not found:
+        raise ConfigError(f"{path}: {key} is 0: give it some time.")
     return found
 
 
-def load(path: Path | None) -> Policy:
-    """Read a policy; without a path the default file, if there is one.
+def _durations(path: Path, at: str, value: Any) -> Any:
+    """The same with all that is a duration in ns, at whatever depth."""
+    if isinstance(value, list):
+        return [_durations(path, at, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {}
+    for key, item in value.items():
+        inner = f"{at}.{key}" if at else key
+        is_duration = at == "limits" or key in _DURATIONS
+        found[key] = (_ns if is_duration else _durations)(path, inner, item)
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = tomllib.loads(path.read_text())
+    except OSError as e:
+        raise ConfigError(
+            f"{path} cannot be read ({e.strerror}): check --config."
+        ) from e
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path} is not TOML: {e}.") from e
+    if "limits" in raw and not isinstance(raw["limits"], dict):
+        raise ConfigError(f"{path}: limits must be a table, written [limits].")
+    found: dict[str, Any] = _durations(path, "", raw)
+    return found
+
+
+def _merged(first: Any, then: Any) -> Any:
+    if not isinstance(first, dict) or not isinstance(then, dict):
+        return then
+    return first | {k: _merged(first.get(k, {}), v) for k, v in then.items()}
+
+
+def _policy(path: Path, raw: dict[str, Any]) -> Policy:
+    try:
+        policy = msgspec.convert(raw, Policy)
+    except msgspec.ValidationError as e:
+        text = str(e).replace(" - at `$.", " at `").rstrip("`")
+        raise ConfigError(f"{path}: {text}: see `observer config show`.") from e
+    if wrong := policy.repair.wrong():
+        raise ConfigError(f"{path}: repair.{wrong}.")
+    return policy
+
+
+def load(path: Path | None, default: Path = DEFAULT_PATH) -> Policy:
+    """Read a policy; without a path the default file and its conf.d, if there are any.
 
     Raises `ConfigError` naming file and key.
     """
-    source = path or DEFAULT_PATH
-    if path is None and not source.exists():
-        return Policy()
-    try:
-        raw = tomllib.loads(source.read_text())
-    except OSError as e:
-        raise ConfigError(
-            f"{source} cannot be read ({e.strerror}): check --config."
-        ) from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise ConfigError(f"{source} is not TOML: {e}.") from e
-    if "limits" in raw:
-        raw["limits"] = _durations(source, raw["limits"])
-    try:
-        return msgspec.convert(raw, Policy)
-    except msgspec.ValidationError as e:
-        text = str(e).replace(" - at `$.", " at `").rstrip("`")
-        raise ConfigError(f"{source}: {text}: see `observer config show`.") from e
+    if path is not None:
+        return _policy(path, _read(path))
+    files = [default] if default.exists() else []
+    files += sorted((default.parent / "conf.d").glob("*.toml"))
+    policy = Policy()
+    raw: dict[str, Any] = {}
+    for file in files:  # the one that makes it unsound is named
+        raw = _merged(raw, _read(file))
+        policy = _policy(file, raw)
+    return policy

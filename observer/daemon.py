@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from observer.config import Policy
     from observer.kernel.bcc import Compiled
-    from observer.model import Verdict
+    from observer.loops.repairs import Repairs
+    from observer.model import Outcome, Verdict, Vm
 
 __all__ = ["Daemon", "lock_host"]
 
@@ -94,10 +95,12 @@ class Daemon:
         self,
         policy: Policy,
         on_verdict: Callable[[Verdict], None],
+        on_outcome: Callable[[Outcome], None],
         on_note: Callable[[str, str], None],
         loader: str = "libbpf",
     ) -> None:
-        self._policy, self._on_verdict, self._on_note = policy, on_verdict, on_note
+        self._policy, self._on_note = policy, on_note
+        self._on_verdict, self._on_outcome = on_verdict, on_outcome
         self._started_ns = time.monotonic_ns()
         check_host()
         runtime = Path(policy.paths.runtime)
@@ -113,11 +116,43 @@ class Daemon:
             on_verdict=self._publish,
             on_note=on_note,
             on_arrival=self._arm_missing,
+            on_settled=lambda: self._repairs.resume() if self._repairs else None,
+        )
+        self._repairs = self._care() if policy.repair.care else None
+
+    def _care(self) -> Repairs:
+        """The loops, where the policy names somebody to care for."""
+        from observer.actuators import actuators
+        from observer.journal import Journal, boot_id
+        from observer.loops.repairs import Repairs
+        from observer.services.folder import RUNTIME
+
+        watch = self.watch
+        state = Path(self._policy.paths.state)
+
+        def find(name: str) -> Vm | None:
+            return next((vm for vm in watch.vms.values() if vm.name == name), None)
+
+        return Repairs(
+            self._policy.repair,
+            watch.clock,
+            actuators(find, RUNTIME),
+            Journal(state / "journal.db", boot_id()),
+            is_well=watch.is_well,
+            on_outcome=self._tell_outcome,
+            on_healed=watch.close_paid,
+            on_error=lambda text: self._on_note("error", text),
         )
 
     def _publish(self, verdict: Verdict) -> None:
+        if self._repairs is not None:  # first: whoever reads of it may be slow
+            self._repairs.take(verdict)
         self._on_verdict(verdict)
         self._server.publish(verdict)
+
+    def _tell_outcome(self, outcome: Outcome) -> None:
+        self._on_outcome(outcome)
+        self._server.publish(outcome)
 
     def _arm_missing(self) -> None:
         try:
@@ -149,6 +184,8 @@ class Daemon:
             await self.watch.run(stop)
         finally:
             notify_systemd("STOPPING=1")
+            if self._repairs is not None:
+                self._repairs.close()
             await self._server.close()
             self.watch.books.close(detach=True)
             self._lock.close()
@@ -185,5 +222,15 @@ class Daemon:
             "left_out": watch.books.left_out,
             "dropped": watch.books.dropped(),
             "refuted": watch.refuted,
+            "repairs": [
+                {
+                    "vm": loop.verdict.vm,
+                    "subject": loop.verdict.subject,
+                    "kind": loop.verdict.kind,
+                    "state": loop.state,
+                    "why": loop.why,
+                }
+                for loop in (self._repairs.loops.values() if self._repairs else ())
+            ],
             "vms": [watch.describe(slot) for slot in sorted(watch.vms)],
         }

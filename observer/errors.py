@@ -5,6 +5,7 @@
     ├── HostError            the host lacks something: root, KVM, BTF, libbpf, bcc
     ├── ProgramError         a program that we started failed
     ├── DeadlineError        something outside did not answer in time
+    ├── UnfitError           a means of repair that is none for its subject
     ├── NestedHostError      125: the testbed's nested host did not come up, or broke
     │   ├── NestedHostDeadlineError  124: its command did not end in time
     │   └── EmulatorFaultError   122: the emulator under it failed, nothing of ours
@@ -31,6 +32,7 @@ __all__ = [
     "NestedHostError",
     "ObserverError",
     "ProgramError",
+    "UnfitError",
     "UsageError",
 ]
 
@@ -55,6 +57,10 @@ class ProgramError(ObserverError):
 
 class DeadlineError(ObserverError):
     """Something outside did not answer before its deadline."""
+
+
+class UnfitError(ObserverError):
+    """A means of repair that can do nothing for its subject; the next one may."""
 
 
 class NestedHostError(ObserverError):

@@ -15,9 +15,14 @@ __all__ = [
     "Confirmed",
     "Look",
     "LookAgain",
+    "Outcome",
     "Refuted",
+    "Repair",
+    "Result",
     "Ring",
     "RunState",
+    "Step",
+    "StepKind",
     "Subject",
     "Suspicion",
     "SuspicionKind",
@@ -132,6 +137,8 @@ class Verdict(msgspec.Struct, frozen=True):
     late_by_ns: int
     evidence: str
     action: str
+    pid: int = 0
+    """The VMM that it is about: the next one of that name is another."""
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -157,3 +164,64 @@ class LookAgain(msgspec.Struct, frozen=True):
 
 
 Look = Confirmed | Refuted | LookAgain
+
+
+class StepKind(StrEnum):
+    """The means of repair, each one thing once."""
+
+    CONTINUE = "continue"
+    RESET_PART = "reset-part"
+    RESTART_SERVICE = "restart-service"
+    INJECT_NMI = "inject-nmi"
+    RESET_GUEST = "reset-guest"
+
+
+class Step(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename={"deadline_ns": "deadline", "cool_down_ns": "cool_down"},
+):
+    """One rung of a ladder: a means, by when it must have worked, how many tries."""
+
+    do: StepKind
+    deadline_ns: int
+    tries: int = 1
+    cool_down_ns: int = 0
+
+
+class Repair(msgspec.Struct, frozen=True):
+    """A step that is to be taken for a verdict, and which try of it this is."""
+
+    verdict: Verdict
+    step: Step
+    attempt: int
+
+
+class Result(StrEnum):
+    """How a step, or a whole repair, ended."""
+
+    REPAIRED = "repaired"
+    RECOVERED = "recovered"
+    """By itself, or with its cause: nothing was done."""
+    FAILED = "failed"
+    UNFIT = "unfit"
+    """The step is none for this subject, e.g. a reset of a part that is none."""
+    WOULD = "would"
+    """A dry run: what would have been done."""
+    ESCALATED = "escalated"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a repair: one for each step, and one where it was given up."""
+
+    time: str
+    monotonic_ns: int
+    vm: str
+    subject: str
+    kind: VerdictKind
+    step: StepKind | None
+    result: Result
+    took_ns: int
+    """Since the verdict."""
+    why: str

@@ -84,6 +84,7 @@ class Watch:
         on_verdict: Callable[[Verdict], None],
         on_note: Callable[[str, str], None] = lambda _kind, _text: None,
         on_arrival: Callable[[], None] = lambda: None,
+        on_settled: Callable[[], None] = lambda: None,
         proc: Path = Path("/proc"),
     ) -> None:
         self.books, self.policy, self.clock = books, policy, clock
@@ -93,7 +94,7 @@ class Watch:
         self.open: dict[tuple[int, str], Verdict] = {}
         self.refuted: dict[str, int] = {}
         self._on_verdict, self._on_note = on_verdict, on_note
-        self._on_arrival = on_arrival
+        self._on_arrival, self._on_settled = on_arrival, on_settled
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
@@ -170,11 +171,20 @@ class Watch:
             since_ns=look.since_ns,
             late_by_ns=now - look.since_ns,
             evidence=look.evidence,
-            action=ACTIONS[look.kind],
+            action=self._action(vm, look.kind),
+            pid=vm.pid,
         )
         self.open[vm.slot, look.subject] = verdict
         self._on_verdict(verdict)
         self._recheck_soon()
+
+    def _action(self, vm: Vm, kind: VerdictKind) -> str:
+        """What is done about it, or would be if the policy cared for it."""
+        repair = self.policy.repair
+        if not repair.cares_for(vm.name):
+            return ACTIONS[kind]
+        steps = ", else ".join(step.do for step in repair.ladder(kind))
+        return f"{'would ' if repair.dry_run else ''}{steps or 'alert'}"
 
     def _explained(self, vm: Vm, look: Confirmed) -> bool:
         """Say whether a silence has its cause in a verdict that is open already."""
@@ -325,15 +335,27 @@ class Watch:
         self.books.vms[vm.slot]["hushed"] = 1
         self._recheck_soon()
 
+    def is_well(self, verdict: Verdict) -> bool:
+        """Whether the VM of a verdict is well by now, or the one in its place is."""
+        named = [vm for vm in self.vms.values() if vm.name == verdict.vm]
+        if others := [vm for vm in named if vm.pid != verdict.pid]:
+            return self._looks.lives(others[-1])
+        crashed = verdict.kind is VerdictKind.VMM_CRASHED
+        return any(
+            not crashed and self._looks.recovered(vm.slot, verdict) for vm in named
+        )
+
+    def close_paid(self) -> None:
+        """Close the verdicts whose debts have been paid since."""
+        for key, verdict in list(self.open.items()):
+            if self._looks.recovered(key[0], verdict):
+                del self.open[key]
+                self._on_note("recovered", f"{verdict.vm}: {verdict.subject} is back")
+
     async def _recheck(self) -> None:
         while True:
             await asyncio.sleep(RECHECK_SECONDS)
-            for key, verdict in list(self.open.items()):
-                if self._looks.recovered(key[0], verdict):
-                    del self.open[key]
-                    self._on_note(
-                        "recovered", f"{verdict.vm}: {verdict.subject} is back"
-                    )
+            self.close_paid()
             hushed = [s for s in self.vms if self.books.vms[s]["hushed"]]
             for slot in hushed:
                 self._looks.unhush_if_running(self.vms[slot])
@@ -349,6 +371,7 @@ class Watch:
         try:
             await self._settle()
             self.hear()
+            self._on_settled()
             await stop.wait()
         finally:
             loop.remove_reader(self.books.fileno())

@@ -27,8 +27,8 @@ from observer.guests import cpio
 from observer.guests.launch import KERNEL_WORDS
 from observer.guests.waiting import wait_until
 from observer.services.folder import ServiceFolder
+from observer.services.handed import opened, with_vhost
 from observer.services.images import Port, ServiceSpec
-from observer.services.keeper import opened, with_vhost
 from observer.services.launch import qemu_argv
 from observer.testbed.initramfs import static_busybox
 

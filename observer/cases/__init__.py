@@ -52,6 +52,12 @@ class Cases:
         """Whether it is a service VM of this host's."""
         return self._services.folder_of(vm) is not None
 
+    def lives(self, vm: Vm) -> bool:
+        """Whether a VM that took another's place is up: it beats, or has booted."""
+        if self.is_service(vm):
+            return self._services.beats(vm)
+        return not self._watch.is_booting(vm.slot)
+
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the suspicion holds."""
         match suspicion.kind:

@@ -32,16 +32,28 @@ def run(config: Path | None, output: str | None, loader: str, verbose: bool) -> 
     """Watch every VM of this host until Ctrl-C or SIGTERM."""
     from observer.config import load
     from observer.daemon import Daemon
-    from observer.export.lines import json_line, table_header, table_line
+    from observer.export.lines import (
+        json_line,
+        outcome_line,
+        table_header,
+        table_line,
+    )
 
     table = (output or ("table" if sys.stdout.isatty() else "jsonl")) == "table"
     line = table_line if table else json_line
+    end_line = outcome_line if table else json_line
 
     def tell(kind: str, text: str) -> None:
         if verbose or kind != "refuted":
             click.echo(f"{kind}: {text}", err=True)
 
-    daemon = Daemon(load(config), lambda v: click.echo(line(v)), tell, loader)
+    daemon = Daemon(
+        load(config),
+        lambda verdict: click.echo(line(verdict)),
+        lambda outcome: click.echo(end_line(outcome)),
+        tell,
+        loader,
+    )
     if table:
         click.echo(table_header())
     asyncio.run(daemon.run())

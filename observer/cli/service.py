@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["service"]
 
 DOWN_SECONDS = 10.0
+RESTART_SECONDS = 60.0
 
 
 def _record_of(name: str) -> Record | None:
@@ -164,6 +165,29 @@ def down(names: tuple[str, ...]) -> None:
             continue
         _end(record)
         click.echo(f"{name} is down")
+
+
+@service.command()
+@click.argument("names", nargs=-1, required=True)
+def restart(names: tuple[str, ...]) -> None:
+    """Start the services NAMES again on what they had in hand; no frame is lost."""
+    import asyncio
+
+    from observer.services.control import order
+    from observer.services.record import RESTART
+
+    _need_root()
+    for name in names:
+        folder = service_folder(RUNTIME, name)
+        record = _record_of(name)
+        if folder is None or record is None or record.pid is None:
+            raise UsageError(
+                f"{name} is not up: start it (observer service up {name})."
+            )
+        line = f"{RESTART} {record.pid}"
+        asyncio.run(order(folder.keeper, line, RESTART_SECONDS))
+        record = _record_of(name)
+        click.echo(f"{name} is up: process {record.pid if record else '-'}")
 
 
 def _state_of(record: Record | None) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from observer.errors import DeadlineError, ProgramError
-from observer.model import Verdict
+from observer.model import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,15 +30,19 @@ class Voice:
     def __init__(self, process: subprocess.Popen[str], notes: Path) -> None:
         self._process, self._notes = process, notes
         self._heard: list[Verdict] = []
+        self._outcomes: list[Outcome] = []
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def _read(self) -> None:
         for line in self._process.stdout or ():
-            verdict = msgspec.json.decode(line, type=Verdict)
+            event = msgspec.json.decode(line)
             with self._changed:
-                self._heard.append(verdict)
+                if "result" in event:
+                    self._outcomes.append(msgspec.convert(event, Outcome))
+                else:
+                    self._heard.append(msgspec.convert(event, Verdict))
                 self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
@@ -56,6 +60,19 @@ class Voice:
         with self._changed:
             self._changed.wait_for(lambda: any(map(wanted, self._heard)), seconds)
             return next((v for v in self._heard if wanted(v)), None)
+
+    def outcomes(self) -> list[Outcome]:
+        """What came of the verdicts, so far."""
+        with self._changed:
+            return list(self._outcomes)
+
+    def wait_for_outcome(
+        self, wanted: Callable[[Outcome], bool], seconds: float
+    ) -> Outcome | None:
+        """Give the first outcome that is wanted, or None when the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: any(map(wanted, self._outcomes)), seconds)
+            return next((o for o in self._outcomes if wanted(o)), None)
 
     def notes(self) -> str:
         """What the daemon wrote to stderr."""

@@ -56,7 +56,7 @@ def ask(path: Path, **request: Any) -> Any:
 
 
 def follow(path: Path) -> Iterator[Any]:
-    """Give each verdict as it is published, until the daemon ends."""
+    """Give each verdict and outcome as it is published, until the daemon ends."""
     with _connect(path) as connection, connection.makefile("rb") as lines:
         connection.settimeout(None)
         connection.sendall(b'{"do":"events"}\n')

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A verdict as a line: for a terminal, or as JSON for a program."""
+"""A verdict, or what came of it, as a line: for a terminal, or as JSON."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 from observer.clock import MS
 
 if TYPE_CHECKING:
-    from observer.model import Verdict
+    from observer.model import Outcome, Verdict
 
-__all__ = ["json_line", "table_header", "table_line"]
+__all__ = ["json_line", "outcome_line", "table_header", "table_line"]
 
 _FORMAT = "{:<12}  {:<14}  {:<16}  {:<15}  {:>9}  {}"
 
 
-def json_line(verdict: Verdict) -> str:
-    """Encode a verdict as one line of JSON."""
-    return msgspec.json.encode(verdict).decode()
+def json_line(event: Verdict | Outcome) -> str:
+    """Encode an event as one line of JSON; an outcome is the one with a `result`."""
+    return msgspec.json.encode(event).decode()
 
 
 def table_header() -> str:
@@ -36,4 +36,17 @@ def table_line(verdict: Verdict) -> str:
         verdict.kind,
         f"{verdict.late_by_ns / MS:.1f} ms",
         f"{verdict.evidence}; {verdict.action}",
+    )
+
+
+def outcome_line(outcome: Outcome) -> str:
+    """Format an outcome for a terminal, under the verdict that it came of."""
+    step = f" by {outcome.step}" if outcome.step else ""
+    return _FORMAT.format(
+        outcome.time[11:23],
+        outcome.vm,
+        outcome.subject,
+        outcome.kind,
+        f"{outcome.took_ns / MS:.1f} ms",
+        f"{outcome.result}{step}" + (f": {outcome.why}" if outcome.why else ""),
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from observer.model import Verdict
+    from observer.model import Outcome, Verdict
 
 __all__ = ["Request", "Server"]
 
@@ -48,7 +48,7 @@ class Server:
         self, path: Path, group: str | None, answer: Callable[[Request], Any]
     ) -> None:
         self._path, self._group, self._answer = path, group, answer
-        self._listeners: set[asyncio.Queue[Verdict]] = set()
+        self._listeners: set[asyncio.Queue[Verdict | Outcome]] = set()
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
 
@@ -71,11 +71,11 @@ class Server:
             os.chown(self._path, 0, gid)
             self._path.chmod(0o660)
 
-    def publish(self, verdict: Verdict) -> None:
-        """Send a verdict to all who follow; one who reads too slowly loses events."""
+    def publish(self, event: Verdict | Outcome) -> None:
+        """Send an event to all who follow; one who reads too slowly loses some."""
         for queue in self._listeners:
             with contextlib.suppress(asyncio.QueueFull):
-                queue.put_nowait(verdict)
+                queue.put_nowait(event)
 
     async def _serve(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -106,7 +106,7 @@ class Server:
         await writer.drain()
 
     async def _stream(self, writer: asyncio.StreamWriter) -> None:
-        queue: asyncio.Queue[Verdict] = asyncio.Queue(BACKLOG_EVENTS)
+        queue: asyncio.Queue[Verdict | Outcome] = asyncio.Queue(BACKLOG_EVENTS)
         self._listeners.add(queue)
         try:
             while True:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask a QEMU whether it runs, under a deadline; its silence is an answer too."""
+"""Ask or order a QEMU by QMP, under a deadline; its silence is an answer too."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import logging
 
 import msgspec
 
-from observer.errors import DeadlineError
+from observer.errors import DeadlineError, ProgramError
 from observer.model import RunState
 
-__all__ = ["ask_run_state", "run_state_of"]
+__all__ = ["ask_run_state", "command", "run_state_of"]
 
 # RunState in qapi/run-state.json that mean: the guest is meant to run.
 RUNNING = frozenset({"running"})
@@ -35,30 +35,42 @@ def run_state_of(status: str) -> RunState:
     return RunState.PAUSED if status in PLANNED else RunState.UNKNOWN
 
 
-async def ask_run_state(path: str, deadline_seconds: float) -> tuple[RunState, str]:
-    """Run state and QEMU's own word for it.
+async def command(path: str, name: str, deadline_seconds: float) -> object:
+    """Give one command without arguments; QEMU's answer.
 
-    Raises `DeadlineError` if it does not answer in time; a socket that is not there or
-    is held by another client gives UNKNOWN.
+    Raises `DeadlineError` if none comes in time, `ProgramError` where QEMU refuses, or
+    its socket is not there or held by another client.
     """
-    from qemu.qmp import ConnectError, QMPClient
+    from qemu.qmp import QMPClient, QMPError
 
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     client = QMPClient("observer")
     try:
         async with asyncio.timeout(deadline_seconds):
             await client.connect(path)
-            reply = await client.execute("query-status")
-            word = msgspec.convert(reply, _Status).status
-            return run_state_of(word), word
+            return await client.execute(name)
     except TimeoutError as e:
         raise DeadlineError(
             f"QMP at {path} did not answer within {deadline_seconds:g} s."
         ) from e
-    except (ConnectError, OSError) as e:
-        return RunState.UNKNOWN, str(e)
+    except (QMPError, OSError) as e:
+        raise ProgramError(f"QMP at {path} did not take {name}: {e}.") from e
     finally:
         await _leave(client)
+
+
+async def ask_run_state(path: str, deadline_seconds: float) -> tuple[RunState, str]:
+    """Run state and QEMU's own word for it.
+
+    Raises `DeadlineError` if it does not answer in time; a socket that is not there or
+    is held by another client gives UNKNOWN.
+    """
+    try:
+        reply = await command(path, "query-status", deadline_seconds)
+    except ProgramError as e:
+        return RunState.UNKNOWN, e.message
+    word = msgspec.convert(reply, _Status).status
+    return run_state_of(word), word
 
 
 async def _leave(client: object) -> None:

@@ -25,7 +25,8 @@ async def _exchange(socket: Path, line: str) -> list[str]:
         while got := (await reader.readline()).decode(errors="replace").rstrip("\r\n"):
             if got in (f"ok {line}", f"refused {line}"):
                 if got.startswith("refused"):
-                    raise ProgramError(f"The service at {socket} refused: {line}.")
+                    why = " ".join(said) or f"The service at {socket} refused: {line}."
+                    raise ProgramError(why)
                 return said
             said.append(got)
             if len(said) > MOST_LINES:

@@ -54,6 +54,11 @@ class ServiceFolder(msgspec.Struct, frozen=True):
         return self.path / "service.json"
 
     @property
+    def keeper(self) -> Path:
+        """Where its keeper takes orders from root."""
+        return self.path / "keeper"
+
+    @property
     def ending(self) -> Path:
         """Is there when the VM is ended on purpose."""
         return self.path / "ending"

@@ -1,114 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
 """The process that keeps a service VM: its parent, and the holder of what outlives it.
 
-A copy of each tap and of the memory stays here, so that frames queue while the VM is
-gone and what it had in hand can be read.  Not of vhost: its worker would go on taking
-frames for a VM that is dead.  QEMU dies with its keeper.
+A copy of each tap and of the memory stays here: frames for it wait while the VM is
+gone, and the next one on this memory finds there what the last had in hand.  Not of
+vhost: its worker would go on taking frames for a VM that is dead.  QEMU dies with its
+keeper, and so do its taps and all that waits in them: nothing is held for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
-import stat
+import socket
 import sys
+import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.errors import HostError, ObserverError, ProgramError, UsageError
+from observer.errors import ObserverError, ProgramError, UsageError
 from observer.guests.children import child
 from observer.guests.folder import runtime_folder
 from observer.guests.waiting import wait_until
 from observer.services.abi import Abi
 from observer.services.control import order
 from observer.services.folder import ServiceFolder, service_folder
+from observer.services.handed import kvm_group, opened, with_vhost
 from observer.services.identity import user_of
 from observer.services.images import ServiceSpec, images_file, read_images
 from observer.services.launch import Handed, as_user, qemu_argv
-from observer.services.links import join, open_port, remove_empty_bridges
-from observer.services.record import READY, Record
+from observer.services.parking import Parking
+from observer.services.record import READY, RESTART, Record
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["kept_service", "main", "opened", "with_vhost"]
+__all__ = ["KeptVm", "kept_service", "main"]
 
 UP_SECONDS = 30.0
 ORDER_SECONDS = 5.0
-SECTOR_BYTES = 512
+HEAR_SECONDS = 1.0
+HOLD_SECONDS = 60.0  # frames wait so long for a VM that nobody starts again
 ENDS = (signal.SIGTERM, signal.SIGHUP)
-
-
-def _open_memory(name: str, spec: ServiceSpec) -> int:
-    memory = os.memfd_create(f"service-{name}", os.MFD_CLOEXEC)
-    os.ftruncate(memory, spec.memory_mib << 20)
-    return memory
-
-
-def _open_vhost() -> int:
-    try:
-        return os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as e:
-        raise HostError(
-            f"/dev/vhost-net cannot be opened ({e.strerror}): "
-            "load the module vhost_net."
-        ) from e
-
-
-def _kvm_group(device: Path = Path("/dev/kvm")) -> int | None:
-    """The group that may open KVM; None where everybody may."""
-    try:
-        seen = device.stat()
-    except FileNotFoundError as e:
-        raise HostError(
-            f"{device} is missing: load kvm_amd or kvm_intel; see `observer doctor`."
-        ) from e
-    if seen.st_mode & stat.S_IROTH and seen.st_mode & stat.S_IWOTH:
-        return None
-    if seen.st_gid and seen.st_mode & stat.S_IRGRP and seen.st_mode & stat.S_IWGRP:
-        return seen.st_gid
-    raise HostError(
-        f"No unprivileged user may open {device}: give it to the group kvm with "
-        "mode 0660, as udev does."
-    )
-
-
-def _open_disk(path: str) -> int:
-    """The disk, which must be there: whole sectors, writable, and nobody's mount."""
-    try:
-        disk = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_EXCL)
-    except OSError as e:
-        raise UsageError(
-            f"The disk {path} cannot be opened for writing ({e.strerror}): make it, "
-            "as with truncate -s 1G, or name another in images.toml."
-        ) from e
-    size = os.lseek(disk, 0, os.SEEK_END)
-    kind = os.fstat(disk).st_mode
-    is_disk = stat.S_ISREG(kind) or stat.S_ISBLK(kind)
-    if not is_disk or not size or size % SECTOR_BYTES:
-        os.close(disk)
-        raise UsageError(
-            f"The disk {path} is none, or has not the right size with its {size} "
-            "bytes: give it whole sectors of 512, at least one."
-        )
-    return disk
-
-
-def _open_image(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as e:
-        raise UsageError(
-            f"The image {path} cannot be opened ({e.strerror}): build it "
-            "(make unikernels)."
-        ) from e
 
 
 def _ask(folder: ServiceFolder, line: str) -> list[str]:
@@ -128,54 +67,89 @@ def _check_alive(process: subprocess.Popen[bytes], *said: Path) -> None:
         )
 
 
-@contextmanager
-def opened(
-    name: str, spec: ServiceSpec, image_file: Path
-) -> Iterator[tuple[ServiceSpec, Handed]]:
-    """Open what the VM is handed, but vhost; the spec comes with words that say it."""
-    with ExitStack() as stack:
-        image = _open_image(image_file)
-        stack.callback(os.close, image)
-        disk, driver = None, "file"
-        if spec.disk is not None:
-            disk = _open_disk(spec.disk)
-            stack.callback(os.close, disk)
-            if stat.S_ISBLK(os.fstat(disk).st_mode):
-                driver = "host_device"
-        memory = _open_memory(name, spec)
-        stack.callback(os.close, memory)
-        stack.callback(remove_empty_bridges, spec.ports)
-        taps = []
-        for port in spec.ports:
-            taps.append(open_port(port))
-            stack.callback(os.close, taps[-1])
-            address = join(port)
-            if disk is not None:  # the host on that bridge is who may use it
-                words = f"{spec.words} aoe.allow={address}"
-                spec = msgspec.structs.replace(spec, words=words)
-        yield spec, Handed(image, memory, tuple(taps), (), disk, driver)
+class KeptVm:
+    """A service's VM, its present life, and what outlives that."""
 
+    def __init__(
+        self, spec: ServiceSpec, folder: ServiceFolder, ours: Handed, parking: Parking
+    ) -> None:
+        self._spec, self._folder = spec, folder
+        self._ours, self._parking = ours, parking
+        self._life = ExitStack()
+        self.pid = 0
+        """Of the newest life, which may be over."""
+        self.death: int | None = None
+        """Readable when the VM has ended; None once that was seen."""
 
-@contextmanager
-def with_vhost(handed: Handed) -> Iterator[Handed]:
-    """A vhost for each tap, while the block starts QEMU: its own copies keep them."""
-    with ExitStack() as stack:
-        vhosts = []
-        for _ in handed.taps:
-            vhosts.append(_open_vhost())
-            stack.callback(os.close, vhosts[-1])
-        yield replace(handed, vhosts=tuple(vhosts))
+    def start(self) -> None:
+        """Begin a life on the memory there is; returns when the service is up."""
+        folder, name = self._folder, self._folder.path.name
+        user, log = user_of(name), folder.path / "qemu.log"
+        for said in (folder.console, log):  # what a life before said
+            said.unlink(missing_ok=True)
+        with with_vhost(self._ours) as handed:
+            argv = qemu_argv(self._spec, folder, handed)
+            argv = [*as_user(user, kvm_group()), *argv]
+            process = self._life.enter_context(child(argv, log, handed.all()))
+        self.pid, self.death = process.pid, os.pidfd_open(process.pid)
+        self._life.callback(self._forget_death)
+
+        def is_up() -> bool:
+            _check_alive(process, log, folder.console)
+            return _text(folder.console).rstrip().endswith(" up")
+
+        wait_until(is_up, UP_SECONDS, f"{name} was up")
+        Abi.of_header().check_version(_ask(folder, "version"))
+        record = Record(name, process.pid, os.getpid(), user, self._spec)
+        folder.record.write_bytes(msgspec.json.encode(record))
+
+    def _forget_death(self) -> None:
+        if self.death is not None:
+            os.close(self.death)
+            self.death = None
+
+    def has_died(self) -> None:
+        """Hold the frames for the next life, at once."""
+        self._parking.hold()
+        self._forget_death()
+
+    def let_go(self) -> None:
+        """Hold nothing any more: nobody has started it again."""
+        self._parking.release()
+
+    def end(self) -> None:
+        """End this life, on purpose."""
+        self._folder.ending.touch()
+        self._life.close()
+
+    def restart(self, pid: int) -> None:
+        """End the life with this process, if it lasts, and begin the next.
+
+        No frame is lost.  Where that life has had its successor nothing is to be done.
+        """
+        if pid != self.pid:
+            return
+        self._parking.hold()
+        self.end()
+        self._parking.empty_taps()
+        try:
+            self.start()
+        except ObserverError:
+            self._life.close()
+            raise
+        self._parking.release()
+        self._folder.ending.unlink()
 
 
 @contextmanager
 def kept_service(
     name: str, spec: ServiceSpec, runtime: Path, images: Path
-) -> Iterator[None]:
+) -> Iterator[KeptVm]:
     """Run a service VM while the block does, which begins when the service is up."""
     folder = service_folder(runtime, name)
     if folder is None:
         raise UsageError(f"{name!r} is no name for a service.")
-    user, log = user_of(name), folder.path / "qemu.log"
+    user = user_of(name)
     with ExitStack() as stack:
         runtime.mkdir(parents=True, exist_ok=True)
         stack.enter_context(runtime_folder(folder.path))
@@ -186,21 +160,65 @@ def kept_service(
         folder.vm.mkdir(mode=0o700)
         os.chown(folder.vm, user, user)
         spec, ours = stack.enter_context(opened(name, spec, images / spec.image))
-        with with_vhost(ours) as handed:
-            argv = qemu_argv(spec, folder, handed)
-            argv = [*as_user(user, _kvm_group()), *argv]
-            process = stack.enter_context(child(argv, log, handed.all()))
-        stack.callback(folder.ending.touch)
+        names = (port.tap for port in spec.ports)
+        parking = Parking(dict(zip(names, ours.taps, strict=True)))
+        stack.callback(parking.close)
+        vm = KeptVm(spec, folder, ours, parking)
+        stack.callback(vm.end)
+        vm.start()
+        yield vm
 
-        def is_up() -> bool:
-            _check_alive(process, log, folder.console)
-            return _text(folder.console).rstrip().endswith(" up")
 
-        wait_until(is_up, UP_SECONDS, f"{name} was up")
-        Abi.of_header().check_version(_ask(folder, "version"))
-        record = msgspec.structs.replace(record, pid=process.pid, spec=spec)
-        folder.record.write_bytes(msgspec.json.encode(record))
-        yield
+def _obey(vm: KeptVm, wire: socket.socket) -> None:
+    """One order, answered as a service does; whoever asks and goes gets no answer."""
+    wire.settimeout(HEAR_SECONDS)
+    try:
+        line = wire.makefile().readline(100).strip()
+    except OSError:
+        return
+    answer = f"refused {line}"
+    word, _, pid = line.partition(" ")
+    if word == RESTART and pid.isdecimal():
+        try:
+            vm.restart(int(pid))
+            answer = f"ok {line}"
+        except ObserverError as e:
+            answer = f"{e.message}\n{answer}"
+    try:
+        wire.sendall(f"{answer}\n".encode())
+    except OSError:
+        return
+
+
+def _listen(orders: socket.socket, path: Path) -> None:
+    """To root alone."""
+    before = os.umask(0o177)
+    orders.bind(str(path))
+    os.umask(before)
+    orders.listen()
+
+
+def _serve(vm: KeptVm, orders: socket.socket) -> None:
+    """Take orders, and see the VM end; until a signal ends us.
+
+    Its zombie stays, so that its number is nobody else's.
+    """
+    let_go: float | None = None
+    while True:
+        wanted = [fd for fd in (orders.fileno(), vm.death) if fd is not None]
+        left = None if let_go is None else max(0.0, let_go - time.monotonic())
+        ready, _, _ = select.select(wanted, [], [], left)
+        if vm.death in ready:
+            vm.has_died()
+            let_go = time.monotonic() + HOLD_SECONDS
+        if orders.fileno() in ready:
+            wire, _ = orders.accept()
+            with wire:
+                _obey(vm, wire)
+            let_go = None if vm.death is not None else time.monotonic() + HOLD_SECONDS
+        if let_go is not None and time.monotonic() >= let_go:
+            vm.let_go()
+            let_go = None
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -222,10 +240,13 @@ def main(runtime: str, images: str, name: str) -> int:
         signal.signal(number, _end)
     try:
         spec = _spec_of(name, images_file())
-        with kept_service(name, spec, Path(runtime), Path(images)):
+        with (
+            kept_service(name, spec, Path(runtime), Path(images)) as vm,
+            socket.socket(socket.AF_UNIX) as orders,
+        ):
+            _listen(orders, ServiceFolder(Path(runtime) / name).keeper)
             print(READY, flush=True)  # noqa: T201 - the one who started us waits for it
-            while True:  # what outlives the VM is kept until somebody ends us
-                signal.pause()  # its zombie, too, so that its number is nobody else's
+            _serve(vm, orders)
     except ObserverError as e:
         print(e.message, flush=True)  # noqa: T201
         return e.exit_code

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from observer.errors import DeadlineError, ProgramError
 from observer.guests.traffic import Flow, host
 from observer.guests.waiting import wait_until
 from observer.services.control import order
@@ -34,6 +35,7 @@ ETC = Path("/etc/observer/images.toml")
 NET = ServiceFolder(RUNTIME / "net")
 OF_NET = ("obs-net-nic", "obs-net-back", "obs-uplink", "obs-guests")
 RESETS = 5
+LIVES = 3
 
 
 def service(*words: str) -> subprocess.CompletedProcess[str]:
@@ -51,6 +53,11 @@ def record() -> Record:
     found = read_record(NET)
     assert found is not None
     return found
+
+
+def has_ended(pid: int) -> bool:
+    """Its keeper holds its number."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def say(line: str) -> list[str]:
@@ -142,3 +149,49 @@ def test_no_frame_is_lost_when_a_part_is_reset(
         assert not flow.out_of_order
         lost = flow.sent - len(flow.received)
         assert lost <= by_device // 2, f"{lost} lost in {by_device} resets"
+
+
+def first_arrivals(flow: Flow) -> list[int]:
+    return list(dict.fromkeys(flow.received))
+
+
+def salvaged() -> int:
+    """Frames that the service found in hand when its life began."""
+    (line,) = (line for line in say("stats") if line.startswith("stats net "))
+    return int(line.split("salvaged=")[1].split()[0])
+
+
+@pytest.mark.usefixtures("net")
+@pytest.mark.parametrize("death", ["kill", "fault service-hang", "none"])
+def test_no_frame_is_lost_when_it_is_started_again(
+    hosts: tuple[socket.socket, socket.socket], death: str
+) -> None:
+    """Under traffic both ways, whatever became of it: all arrive, in order.
+
+    Those that were in hand may arrive twice: who died had not yet heard of their end.
+    """
+    inside, outside = hosts
+    found = 0
+    with Flow(inside, outside) as out, Flow(outside, inside) as back:
+        for _ in range(LIVES):
+            out.wait_for(30)
+            back.wait_for(30)
+            before = record()
+            if death == "kill":
+                os.kill(before.pid, signal.SIGKILL)
+                wait_until(lambda b=before: has_ended(b.pid), 10, "it was dead")
+            elif death != "none":
+                with pytest.raises((DeadlineError, ProgramError)):
+                    asyncio.run(order(NET.control, death, 0.5))
+            again = service("restart", "net")
+            assert again.returncode == 0, again.stderr
+            assert record().pid != before.pid
+            found += salvaged()
+        out.wait_for(30)
+        back.wait_for(30)
+
+    for flow in (out, back):
+        arrived = first_arrivals(flow)
+        assert arrived == list(range(flow.sent))
+        assert len(flow.received) - len(arrived) <= found
+    assert not NET.ending.exists()

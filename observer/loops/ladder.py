@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ladders: for each verdict the steps that may mend it, the finest means first.
+
+A step's deadline runs from its order until the debt is paid again, not until the act
+has returned.
+"""
+
+from __future__ import annotations
+
+from observer.clock import MS, SECOND
+from observer.model import Step, StepKind, VerdictKind
+
+__all__ = ["FITTING", "LADDERS"]
+
+_PROCESSES = (VerdictKind.VMM_STOPPED, VerdictKind.VMM_HUNG, VerdictKind.VMM_CRASHED)
+_GUESTS = (VerdictKind.GUEST_HUNG, VerdictKind.VCPU_HUNG)
+_SERVICES = (VerdictKind.SERVICE_HUNG, VerdictKind.PART_HUNG)
+
+FITTING: dict[StepKind, tuple[VerdictKind, ...]] = {
+    StepKind.CONTINUE: (VerdictKind.VMM_STOPPED,),
+    StepKind.RESET_PART: (VerdictKind.PART_HUNG,),
+    StepKind.RESTART_SERVICE: (*_SERVICES, *_PROCESSES),
+    StepKind.INJECT_NMI: _GUESTS,
+    StepKind.RESET_GUEST: _GUESTS,
+}
+"""What each step can mend at all; a ladder that names it elsewhere is refused."""
+
+LADDERS: dict[VerdictKind, tuple[Step, ...]] = {
+    VerdictKind.VMM_CRASHED: (Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),),
+    VerdictKind.VMM_STOPPED: (
+        Step(StepKind.CONTINUE, SECOND),
+        Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),
+    ),
+    VerdictKind.VMM_HUNG: (Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),),
+    VerdictKind.BACKEND_CRASHED: (),
+    VerdictKind.BACKEND_HUNG: (),
+    VerdictKind.BACKEND_STARVED: (),  # no restart gives it a CPU
+    VerdictKind.BACKEND_BLOCKED: (),  # nor brings the host's storage back
+    VerdictKind.GUEST_HUNG: (
+        Step(StepKind.INJECT_NMI, 2 * SECOND),
+        Step(StepKind.RESET_GUEST, 120 * SECOND),
+    ),
+    VerdictKind.VCPU_HUNG: (
+        Step(StepKind.INJECT_NMI, 2 * SECOND),
+        Step(StepKind.RESET_GUEST, 120 * SECOND),
+    ),
+    VerdictKind.SERVICE_HUNG: (Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),),
+    VerdictKind.PART_HUNG: (
+        Step(StepKind.RESET_PART, SECOND, tries=2, cool_down_ns=50 * MS),
+        Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),
+    ),
+}
+"""What is done where the policy says nothing else; an empty one escalates at once."""

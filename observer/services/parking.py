@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeps the frames for a VM while it is away: on the host, in order, within limits.
+
+Each tap has the kernel's `plug` queue (net/sched/sch_plug.c), which passes all on until
+it is told to hold.  Frames that are in the tap already when its VM dies are taken out:
+QEMU reads one as soon as it has a tap, and throws it away once vhost is there (its
+`virtio_net_vhost_status`).  They go in again, first, when the next VM serves the tap.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from pyroute2 import IPRoute, NetlinkError
+
+from observer.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["PARKED_BYTES", "Parking"]
+
+PARKED_BYTES = 16 << 20  # for each tap; what comes beyond is dropped and counted there
+LARGEST_FRAME = 1 << 17
+HEADER_BYTES = struct.Struct("<i")
+TUNGETVNETHDRSZ = 0x800454D7
+PACKET_HEADER_BYTES = 10  # struct virtio_net_hdr, without the number of buffers
+SOL_PACKET, PACKET_QDISC_BYPASS, PACKET_VNET_HDR = 263, 20, 15
+
+
+def _taken_out(tap: int) -> list[bytes]:
+    """All frames that wait in a tap, each behind a header as a packet socket has it."""
+    answer = bytearray(HEADER_BYTES.size)
+    fcntl.ioctl(tap, TUNGETVNETHDRSZ, answer)
+    (header,) = HEADER_BYTES.unpack(answer)
+    os.set_blocking(tap, False)
+    frames = []
+    with suppress(BlockingIOError):
+        while read := os.read(tap, LARGEST_FRAME):
+            frames.append(read[:PACKET_HEADER_BYTES] + read[header:])
+    return frames
+
+
+def _put_in(name: str, frames: Sequence[bytes]) -> None:
+    """Straight into the tap, past the queue that holds those that came later."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
+        wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+        wire.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        wire.bind((name, 0))
+        for frame in frames:
+            wire.send(frame)
+
+
+class Parking:
+    """The taps of one VM, by name, with their descriptors."""
+
+    def __init__(self, taps: dict[str, int]) -> None:
+        self._taps, self._held = taps, False
+        self._frames: dict[str, list[bytes]] = {}
+        self._ip = IPRoute()
+        try:
+            self._links = [self._ip.link_lookup(ifname=name)[0] for name in taps]
+            for link in self._links:
+                self._ip.tc("add", "plug", link, limit=PARKED_BYTES)
+            self._tell("TCQ_PLUG_RELEASE_INDEFINITE")
+        except NetlinkError as e:
+            self._ip.close()
+            raise HostError(
+                f"Frames cannot be held on {', '.join(taps)} ({os.strerror(e.code)}): "
+                "load the module sch_plug."
+            ) from e
+
+    def _tell(self, action: str) -> None:
+        for link in self._links:
+            self._ip.tc("change", "plug", link, action=action)
+
+    def hold(self) -> None:
+        """From now on nothing reaches a tap; held is held, also when told twice."""
+        if not self._held:
+            self._tell("TCQ_PLUG_BUFFER")
+            self._held = True
+
+    def empty_taps(self) -> None:
+        """Take out what waits in them; nobody else may read them meanwhile."""
+        for name, tap in self._taps.items():
+            self._frames[name] = self._frames.get(name, []) + _taken_out(tap)
+
+    def release(self) -> None:
+        """Let all go to whoever reads the taps, in the order in which it came."""
+        for name, frames in self._frames.items():
+            _put_in(name, frames)
+        self._frames.clear()
+        if self._held:
+            self._tell("TCQ_PLUG_RELEASE_INDEFINITE")
+            self._held = False
+
+    def close(self) -> None:
+        """Hold nothing any more; the queues go with their taps."""
+        self._ip.close()
