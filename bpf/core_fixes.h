@@ -39,10 +39,21 @@ struct vcpu_vmx___vt {
 
 #pragma clang attribute pop
 
+/* Whether a word that was read in memory which may be another's by now can be an address at all.
+ * To follow one that cannot is an error that the helper hides, but for a word in the hole between
+ * user and kernel: where a CPU can do 5-level paging and does not, 6.1 takes that hole to be as
+ * small as with it, faults, and warns (ex_handler_uaccess() of arch/x86/mm/extable.c). */
+static __always_inline bool is_kernel(const void *address)
+{
+	return (s64)address < 0;
+}
+
 static __always_inline struct task_struct *worker_task(void *worker)
 {
 	struct task_struct *task = 0;
 
+	if (!is_kernel(worker))
+		return 0;
 	/* "vhost: Reintroduce kthread API and add mode selection" (in v6.17, and stable): either
 	 * may be NULL */
 	if (bpf_core_field_exists(struct vhost_worker___kthread, kthread_task))

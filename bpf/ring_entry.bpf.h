@@ -134,8 +134,9 @@ static struct vhost_virtqueue *vq_of(struct vhost_dev *dev, u32 index)
 {
 	struct vhost_virtqueue **list = BPF_CORE_READ(dev, vqs), *vq = 0;
 
-	bpf_probe_read_kernel(&vq, sizeof(vq), list + index);
-	return vq && BPF_CORE_READ(vq, dev) == dev ? vq : 0;
+	if (is_kernel(list))
+		bpf_probe_read_kernel(&vq, sizeof(vq), list + index);
+	return is_kernel(vq) && BPF_CORE_READ(vq, dev) == dev ? vq : 0;
 }
 
 static void enter_device(struct vhost_dev *dev, u32 vm)
@@ -150,18 +151,20 @@ static void enter_device(struct vhost_dev *dev, u32 vm)
 }
 
 /* The device of the vhost ring whose poll this waiter of an eventfd is; 0: it is none.
- * Whether it is one is seen from the ring itself: its device lists it, and its kick is this
- * eventfd. */
+ * A poll of vhost's has the queue that it waits in just before its entry; nobody else's has, so
+ * that nothing else is followed.  Its device lists the ring, and its kick is this eventfd. */
 static struct vhost_dev *device_of(struct wait_queue_entry *waiter, u64 ctx)
 {
 	struct vhost_virtqueue *vq =
 		(void *)waiter - bpf_core_field_offset(struct vhost_virtqueue, poll.wait);
 	struct vhost_dev *dev = BPF_CORE_READ(vq, dev);
+	u64 queue = (u64)BPF_CORE_READ(vq, poll.wqh);
+
+	if (queue != ctx + bpf_core_field_offset(struct eventfd_ctx, wqh) || !is_kernel(dev) ||
+	    kick_ctx_of(vq) != ctx)
+		return 0;
 	int count = BPF_CORE_READ(dev, nvqs);
 	bool listed = false;
-
-	if (kick_ctx_of(vq) != ctx)
-		return 0;
 	for (int i = 0; i < MAX_SIBLINGS && i < count; i++)
 		listed |= vq_of(dev, i) == vq;
 	return listed ? dev : 0;
@@ -173,7 +176,7 @@ static struct vhost_dev *waiting_vhost(struct eventfd_ctx *ctx)
 	struct list_head *head = (void *)ctx + bpf_core_field_offset(struct eventfd_ctx, wqh.head);
 	struct list_head *at = BPF_CORE_READ(head, next);
 
-	for (int i = 0; i < 4 && at && at != head; i++) {
+	for (int i = 0; i < 4 && is_kernel(at) && at != head; i++) {
 		struct vhost_dev *dev = device_of(
 			(void *)at - bpf_core_field_offset(struct wait_queue_entry, entry),
 			(u64)ctx);

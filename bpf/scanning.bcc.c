@@ -54,28 +54,32 @@ BPF_RINGBUF_OUTPUT(suspicions, 64); /* pages */
 static inline u64 u64_at(u64 address)
 {
 	u64 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	if ((s64)address < 0) /* see is_kernel() of core_fixes.h */
+		bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
 
 static inline u32 u32_at(u64 address)
 {
 	u32 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	if ((s64)address < 0) /* see is_kernel() of core_fixes.h */
+		bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
 
 static inline u16 u16_at(u64 address)
 {
 	u16 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	if ((s64)address < 0) /* see is_kernel() of core_fixes.h */
+		bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
 
 static inline u8 u8_at(u64 address)
 {
 	u8 value = 0;
-	bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
+	if ((s64)address < 0) /* see is_kernel() of core_fixes.h */
+		bpf_probe_read_kernel(&value, sizeof(value), (void *)address);
 	return value;
 }
 

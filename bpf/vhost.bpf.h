@@ -87,7 +87,9 @@ static bool is_draining(struct vhost_virtqueue *vq)
 
 static u64 kick_ctx_of(struct vhost_virtqueue *vq)
 {
-	return (u64)BPF_CORE_READ(vq, kick, private_data);
+	struct file *kick = BPF_CORE_READ(vq, kick);
+
+	return is_kernel(kick) ? (u64)BPF_CORE_READ(kick, private_data) : 0;
 }
 
 #endif /* OBSERVER_VHOST_BPF_H */

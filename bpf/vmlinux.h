@@ -184,6 +184,7 @@ struct vhost_dev {
 };
 
 struct vhost_poll {
+	struct wait_queue_head *wqh;
 	struct wait_queue_entry wait;
 };
 
