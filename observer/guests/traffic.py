@@ -9,6 +9,7 @@ import subprocess
 import threading
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pyroute2 import netns
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Flow", "host", "ip"]
 
 PORT = 4711
+SO_RCVBUFFORCE, ROOM_BYTES = 33, 16 << 20  # asm-generic/socket.h
+REACHABLE_MS = Path("/proc/sys/net/ipv4/neigh/eth0/base_reachable_time_ms")
 NUMBER = struct.Struct("!I")
 LAST_SECONDS = 3.0
 IP_SECONDS = 60.0
@@ -44,10 +47,16 @@ def host(name: str, bridge: str, address: str) -> Iterator[socket.socket]:
         ip("-n", name, "link", "set", ends[1], "up")
         netns.pushns(name)
         try:
+            # Else a host asks anew for its neighbour in the midst of an outage, gets no
+            # answer, and drops what it has to send itself: longer than the test lasts.
+            REACHABLE_MS.write_text("3600000")
             end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         finally:
             netns.popns()
         with end:
+            # Room for all that waited somewhere and comes at once: by default 277 small
+            # datagrams fit, and what comes beyond would be lost here.
+            end.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM_BYTES)
             end.bind((address, PORT))
             end.settimeout(LAST_SECONDS)
             yield end
