@@ -212,8 +212,21 @@ class Daemon:
                     watch.inhibitions.inhibit(request.vm, request.for_ns)
                     return True
                 return watch.inhibitions.resume(request.vm)
+            case "repair":
+                return self._repair(request)
             case _:
                 raise ValueError(f"unknown request {request.do}")
+
+    def _repair(self, request: Request) -> list[str]:
+        """By hand: what is begun, or would be."""
+        verdicts = [v for v in self.watch.open.values() if v.vm == request.vm]
+        if not verdicts:
+            raise ValueError(f"there is no verdict on {request.vm}, nothing to repair")
+        self._repairs = self._repairs or self._care()
+        plans = [f"{v.subject}: {self._repairs.plan(v)}" for v in verdicts]
+        for verdict in () if request.dry_run else verdicts:
+            self._repairs.mend(verdict)
+        return plans
 
     def _status(self) -> dict[str, Any]:
         watch = self.watch

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Acts on a service VM: on a part by its control port, on the whole by its keeper."""
+"""Acts on a service VM through its keeper, which holds its frames meanwhile.
+
+Each order names the life that it is about: one given twice is carried out once.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 from observer.errors import UnfitError
 from observer.services.control import order
 from observer.services.folder import service_folder
-from observer.services.record import RESTART, read_record
+from observer.services.record import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +49,7 @@ class ResetPart:
             raise UnfitError(f"{verdict.subject} is no part of a service")
         if pid != verdict.pid:
             raise UnfitError(f"{service} has been started again since")
-        return folder.control, f"reset {part}"
+        return folder.keeper, f"reset {part} {pid}"
 
     def plan(self, repair: Repair) -> str:
         """Say which part."""
@@ -54,7 +57,7 @@ class ResetPart:
         return f"say `{line}` at {socket}"
 
     async def act(self, repair: Repair) -> None:
-        """Order it on the control port; the service answers when it is done."""
+        """Order it; the keeper answers when the service has."""
         await order(*self._order(repair), ANSWER_SECONDS)
 
 
@@ -66,7 +69,7 @@ class RestartService:
 
     def _order(self, repair: Repair) -> tuple[Path, str]:
         folder, _ = _service(self._runtime, repair)
-        return folder.keeper, f"{RESTART} {repair.verdict.pid}"
+        return folder.keeper, f"restart {repair.verdict.pid}"
 
     def plan(self, repair: Repair) -> str:
         """Say which life is to be ended."""
@@ -74,8 +77,5 @@ class RestartService:
         return f"say `{line}` at {socket}"
 
     async def act(self, repair: Repair) -> None:
-        """Order it from the keeper, which answers when the next life is up.
-
-        The order names the life to be ended: told twice it is done once.
-        """
+        """Order it; the keeper answers when the next life is up."""
         await order(*self._order(repair), RESTART_SECONDS)

@@ -18,6 +18,7 @@ VERBS = {
     "check": "observer.cli.see:check",
     "inhibit": "observer.cli.gates:inhibit",
     "resume": "observer.cli.gates:resume",
+    "repair": "observer.cli.repair:repair",
     "config": "observer.cli.config:config",
     "doctor": "observer.cli.doctor:doctor",
     "demo": "observer.cli.demo:demo",

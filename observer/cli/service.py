@@ -174,7 +174,6 @@ def restart(names: tuple[str, ...]) -> None:
     import asyncio
 
     from observer.services.control import order
-    from observer.services.record import RESTART
 
     _need_root()
     for name in names:
@@ -184,7 +183,7 @@ def restart(names: tuple[str, ...]) -> None:
             raise UsageError(
                 f"{name} is not up: start it (observer service up {name})."
             )
-        line = f"{RESTART} {record.pid}"
+        line = f"restart {record.pid}"
         asyncio.run(order(folder.keeper, line, RESTART_SECONDS))
         record = _record_of(name)
         click.echo(f"{name} is up: process {record.pid if record else '-'}")

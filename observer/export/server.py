@@ -3,6 +3,7 @@
 
     {"do": "status"}    {"do": "events"}
     {"do": "inhibit", "vm": NAME, "for_ns": N}    {"do": "resume", "vm": NAME}
+    {"do": "repair", "vm": NAME, "dry_run": BOOL}
 
 Root may ask for all; members of the policy's group may only look.
 """
@@ -39,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     do: str
     vm: str = ""
     for_ns: int = 0
+    dry_run: bool = False
 
 
 class Server:

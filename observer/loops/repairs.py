@@ -112,12 +112,19 @@ class Repairs:
         """Begin what the policy wants done about a verdict."""
         if not self._policy.cares_for(verdict.vm):
             return
-        ladder = self._policy.ladder(verdict.kind)
-        key, now_ns = (verdict.vm, verdict.subject), self._clock.now_ns()
-        loop = confirmed(verdict, ladder, now_ns)
         if self._policy.dry_run:
-            self._tell(loop, None, Result.WOULD, self._plan(loop))
-            return
+            self._tell(self._fresh(verdict), None, Result.WOULD, self.plan(verdict))
+        else:
+            self.mend(verdict)
+
+    def _fresh(self, verdict: Verdict) -> LocalLoop:
+        ladder = self._policy.ladder(verdict.kind)
+        return confirmed(verdict, ladder, self._clock.now_ns())
+
+    def mend(self, verdict: Verdict) -> None:
+        """Begin the repair, whether or not the policy cares for this VM."""
+        key, now_ns = (verdict.vm, verdict.subject), self._clock.now_ns()
+        loop = self._fresh(verdict)
         before = self.loops.get(key)
         if before is not None and not before.over:
             self._move(key, found_again(before, verdict, now_ns))
@@ -160,11 +167,11 @@ class Repairs:
         if loop.state is State.ESCALATED:  # it has no ladder
             self._end(key, loop, Result.ESCALATED)
 
-    def _plan(self, loop: LocalLoop) -> str:
+    def plan(self, verdict: Verdict) -> str:
         """What the first step that fits would do."""
-        for step in loop.ladder:
+        for step in self._policy.ladder(verdict.kind):
             try:
-                repair = Repair(loop.verdict, step, 1)
+                repair = Repair(verdict, step, 1)
                 return f"{step.do}: {self._actuators[step.do].plan(repair)}"
             except UnfitError:
                 continue

@@ -34,7 +34,7 @@ from observer.services.identity import user_of
 from observer.services.images import ServiceSpec, images_file, read_images
 from observer.services.launch import Handed, as_user, qemu_argv
 from observer.services.parking import Parking
-from observer.services.record import READY, RESTART, Record
+from observer.services.record import READY, Record
 
 if TYPE_CHECKING:
     import subprocess
@@ -45,13 +45,14 @@ __all__ = ["KeptVm", "kept_service", "main"]
 
 UP_SECONDS = 30.0
 ORDER_SECONDS = 5.0
+RESET_SECONDS = 0.5  # while frames wait
 HEAR_SECONDS = 1.0
 HOLD_SECONDS = 60.0  # frames wait so long for a VM that nobody starts again
 ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
-def _ask(folder: ServiceFolder, line: str) -> list[str]:
-    return asyncio.run(order(folder.control, line, ORDER_SECONDS))
+def _ask(folder: ServiceFolder, line: str, seconds: float = ORDER_SECONDS) -> list[str]:
+    return asyncio.run(order(folder.control, line, seconds))
 
 
 def _text(path: Path) -> str:
@@ -122,13 +123,22 @@ class KeptVm:
         self._folder.ending.touch()
         self._life.close()
 
-    def restart(self, pid: int) -> None:
-        """End the life with this process, if it lasts, and begin the next.
+    def reset(self, part: str) -> None:
+        """Reset a part of this life; no frame is lost.
 
-        No frame is lost.  Where that life has had its successor nothing is to be done.
+        Where vhost cannot reset a queue alone QEMU has the tap meanwhile: it is to find
+        nothing there.
         """
-        if pid != self.pid:
-            return
+        self._parking.hold()
+        try:
+            self._parking.settle()
+            self._parking.empty_taps()
+            _ask(self._folder, f"reset {part}", RESET_SECONDS)
+        finally:
+            self._parking.release()
+
+    def restart(self) -> None:
+        """End this life, if it lasts, and begin the next; no frame is lost."""
         self._parking.hold()
         self.end()
         self._parking.empty_taps()
@@ -169,6 +179,23 @@ def kept_service(
         yield vm
 
 
+def _carried_out(vm: KeptVm, words: list[str]) -> bool:
+    """Do what one who means a certain life asks for; False where that makes no sense.
+
+    A restart of a life that has had its successor has been done already.
+    """
+    match words:
+        case ["restart", pid] if pid.isdecimal():
+            if int(pid) == vm.pid:
+                vm.restart()
+            return True
+        case ["reset", part, pid] if part.isalnum() and pid == str(vm.pid):
+            vm.reset(part)
+            return True
+        case _:
+            return False
+
+
 def _obey(vm: KeptVm, wire: socket.socket) -> None:
     """One order, answered as a service does; whoever asks and goes gets no answer."""
     wire.settimeout(HEAR_SECONDS)
@@ -176,14 +203,10 @@ def _obey(vm: KeptVm, wire: socket.socket) -> None:
         line = wire.makefile().readline(100).strip()
     except OSError:
         return
-    answer = f"refused {line}"
-    word, _, pid = line.partition(" ")
-    if word == RESTART and pid.isdecimal():
-        try:
-            vm.restart(int(pid))
-            answer = f"ok {line}"
-        except ObserverError as e:
-            answer = f"{e.message}\n{answer}"
+    try:
+        answer = f"ok {line}" if _carried_out(vm, line.split()) else f"refused {line}"
+    except ObserverError as e:
+        answer = f"{e.message}\nrefused {line}"
     try:
         wire.sendall(f"{answer}\n".encode())
     except OSError:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["join", "open_port", "remove_empty_bridges"]
 
+# What waits before a tap while its VM is away comes all at once when that is back.
+QUEUE_FRAMES = 8192
 OURS = "observer"  # the alias of a bridge that we made, and may remove
 
 
@@ -69,6 +71,7 @@ def join(port: Port) -> str | None:
     with IPRoute() as ip:
         (tap,) = ip.link_lookup(ifname=port.tap)
         try:
+            ip.link("set", index=tap, txqlen=QUEUE_FRAMES)
             if port.bridge is None:
                 ip.link("set", index=tap, mtu=port.mtu, state="up")
                 return None

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import socket
 import struct
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["PARKED_BYTES", "Parking"]
 
 PARKED_BYTES = 16 << 20  # for each tap; what comes beyond is dropped and counted there
+SETTLE_SECONDS, PAUSE_SECONDS = 0.02, 0.001
 LARGEST_FRAME = 1 << 17
 HEADER_BYTES = struct.Struct("<i")
 TUNGETVNETHDRSZ = 0x800454D7
@@ -84,6 +87,13 @@ class Parking:
         if not self._held:
             self._tell("TCQ_PLUG_BUFFER")
             self._held = True
+
+    def settle(self) -> None:
+        """Let vhost take what it has room for, so that nobody else reads beside it."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        taps = list(self._taps.values())
+        while select.select(taps, [], [], 0)[0] and time.monotonic() < deadline:
+            time.sleep(PAUSE_SECONDS)
 
     def empty_taps(self) -> None:
         """Take out what waits in them; nobody else may read them meanwhile."""

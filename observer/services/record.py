@@ -12,10 +12,9 @@ from observer.services.images import ServiceSpec
 if TYPE_CHECKING:
     from observer.services.folder import ServiceFolder
 
-__all__ = ["READY", "RESTART", "Record", "read_record"]
+__all__ = ["READY", "Record", "read_record"]
 
 READY = "up"  # what a keeper says once
-RESTART = "restart"  # what it is told, with the process of the life that is to end
 
 
 class Record(msgspec.Struct, frozen=True):

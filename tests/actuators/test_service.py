@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a keeper and a service are told, by those who listen in their place."""
+"""What a keeper is told, by one who listens in its place."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ async def listening(path: Path, answer: str) -> AsyncIterator[list[str]]:
         yield heard
 
 
-def test_a_part_is_reset_on_its_control_port(folder: ServiceFolder) -> None:
-    """By its own name."""
+def test_a_part_is_reset_by_the_keeper(folder: ServiceFolder) -> None:
+    """By its own name, and in that life only."""
 
     async def main() -> None:
-        async with listening(folder.control, "reset nic ns=7\nok {}\n") as heard:
+        async with listening(folder.keeper, "ok {}\n") as heard:
             await ResetPart(folder.path.parent).act(repair())
-        assert heard == ["reset nic"]
+        assert heard == [f"reset nic {PID}"]
 
     asyncio.run(main())
 
@@ -108,7 +108,7 @@ def test_what_is_no_part_of_a_service_is_not_reset(
     """Whatever a guest calls itself, and whenever it did so; nobody is told."""
 
     async def main() -> None:
-        async with listening(folder.control, "ok {}\n") as heard:
+        async with listening(folder.keeper, "ok {}\n") as heard:
             with pytest.raises(UnfitError):
                 ResetPart(folder.path.parent).plan(wrong)
             with pytest.raises(UnfitError):
@@ -128,5 +128,5 @@ def test_a_plan_says_what_would_be_done(folder: ServiceFolder) -> None:
     """And does nothing: nobody listens here."""
     runtime = folder.path.parent
 
-    assert "`reset nic`" in ResetPart(runtime).plan(repair())
+    assert f"`reset nic {PID}`" in ResetPart(runtime).plan(repair())
     assert f"`restart {PID}`" in RestartService(runtime).plan(repair("net"))

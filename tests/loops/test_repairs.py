@@ -221,6 +221,25 @@ def test_a_dry_run_only_tells(in_virtual_time: Run, tmp_path: Path) -> None:
     in_virtual_time(main)
 
 
+def test_an_operator_may_order_what_the_policy_does_not(
+    in_virtual_time: Run, tmp_path: Path
+) -> None:
+    """Of a VM that nobody is to care for, and where all is a dry run."""
+
+    async def main(loop: VirtualTime) -> None:
+        scene = Scene(loop, tmp_path, RepairPolicy())
+        verdict = scene.host.breaks("net", VerdictKind.VMM_CRASHED, loop.now_ns())
+
+        assert scene.repairs.plan(verdict) == "restart-service: restart net"
+        assert not scene.repairs.loops
+        scene.repairs.mend(verdict)
+        await scene.until_over()
+
+        assert scene.results() == [("net", Result.REPAIRED)]
+
+    in_virtual_time(main)
+
+
 def test_what_goes_by_itself_was_not_repaired(
     in_virtual_time: Run, tmp_path: Path
 ) -> None:

@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from observer.guests.traffic import host
 from observer.guests.waiting import wait_until
+from observer.services.images import images_file
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Iterator
 
+ETC = Path("/etc/observer/images.toml")
 FILE = Path("/var/lib/observer/disk.img")
 DEVICE = Path("/dev/etherd/e0.0")
 BRIDGE = Path("/sys/class/net/obs-storage")
@@ -56,3 +60,32 @@ def block_device(
     run("modprobe", "-r", "aoe")
     service("down", "disk")
     assert not BRIDGE.exists()
+
+
+@pytest.fixture
+def leave_to_break() -> Iterator[None]:
+    """Of the services that are started meanwhile."""
+    ETC.parent.mkdir(exist_ok=True)
+    text = images_file().read_text()
+    text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
+    ETC.write_text(text.replace("aoe.slot=0", "aoe.slot=0 faults=on"))
+    yield
+    ETC.unlink()
+
+
+@pytest.fixture
+def net(leave_to_break: None, service: Callable[..., str]) -> Iterator[None]:  # noqa: ARG001 - comes first
+    """The net service, with leave to break."""
+    service("up", "net")
+    yield
+    service("down", "net")
+
+
+@pytest.fixture
+def hosts(net: None) -> Iterator[tuple[socket.socket, socket.socket]]:  # noqa: ARG001 - their bridges
+    """One among the guests, and one behind the uplink."""
+    with (
+        host("inside", "obs-guests", "10.7.0.1") as inside,
+        host("outside", "obs-uplink", "10.7.0.2") as outside,
+    ):
+        yield inside, outside

@@ -8,30 +8,26 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from observer.errors import DeadlineError, ProgramError
-from observer.guests.traffic import Flow, host
+from observer.guests.traffic import Flow
 from observer.guests.waiting import wait_until
 from observer.services.control import order
 from observer.services.folder import RUNTIME, ServiceFolder
-from observer.services.images import images_file
 from observer.services.record import Record, read_record
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
 
 pytestmark = [
     pytest.mark.service,
     pytest.mark.timeout(300),
 ]
 
-ETC = Path("/etc/observer/images.toml")
 NET = ServiceFolder(RUNTIME / "net")
 OF_NET = ("obs-net-nic", "obs-net-back", "obs-uplink", "obs-guests")
 RESETS = 5
@@ -62,28 +58,6 @@ def has_ended(pid: int) -> bool:
 
 def say(line: str) -> list[str]:
     return asyncio.run(order(NET.control, line, 10.0))
-
-
-@pytest.fixture
-def net() -> Iterator[None]:
-    """The net service, with leave to break."""
-    ETC.parent.mkdir(exist_ok=True)
-    words = '[net]\nwords = "faults=on"'
-    ETC.write_text(images_file().read_text().replace("[net]", words, 1))
-    started = service("up", "net")
-    assert started.returncode == 0, started.stderr
-    yield
-    service("down", "net")
-    ETC.unlink()
-
-
-@pytest.fixture
-def hosts() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """One among the guests, and one behind the uplink."""
-    with ExitStack() as stack:
-        inside = stack.enter_context(host("inside", "obs-guests", "10.7.0.1"))
-        outside = stack.enter_context(host("outside", "obs-uplink", "10.7.0.2"))
-        yield inside, outside
 
 
 @pytest.mark.usefixtures("net")

@@ -28,7 +28,6 @@ from observer.guests.waiting import wait_until
 from observer.model import Verdict, VerdictKind
 from observer.services.control import order
 from observer.services.folder import RUNTIME, ServiceFolder
-from observer.services.images import images_file
 from observer.services.record import read_record
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ pytestmark = pytest.mark.service
 
 DIRECT = os.O_RDONLY | os.O_DIRECT
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
-ETC = Path("/etc/observer/images.toml")
 QUIET_SECONDS = float(os.environ.get("OBSERVER_QUIET_SECONDS", "5"))
 PART_MS, SERVICE_MS, STARVED_MS = 20, 15, 30
 SCHEDSTATS = Path("/proc/sys/kernel/sched_schedstats")
@@ -81,28 +79,9 @@ def pid_of(name: str) -> int:
 
 
 @pytest.fixture
-def leave_to_break() -> Iterator[None]:
-    """Of the services that are started meanwhile."""
-    ETC.parent.mkdir(exist_ok=True)
-    text = images_file().read_text()
-    text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
-    ETC.write_text(text.replace("aoe.slot=0", "aoe.slot=0 faults=on"))
-    yield
-    ETC.unlink()
-
-
-@pytest.fixture
 def disk(leave_to_break: None, block_device: Path) -> Path:  # noqa: ARG001 - comes first
     """One that may be broken, found by this host."""
     return block_device
-
-
-@pytest.fixture
-def net(leave_to_break: None, service: Callable[..., str]) -> Iterator[None]:  # noqa: ARG001
-    """Likewise."""
-    service("up", "net")
-    yield
-    service("down", "net")
 
 
 class Reader:
