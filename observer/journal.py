@@ -37,7 +37,7 @@ create table if not exists verdicts (
 );
 create table if not exists steps (
     id integer primary key,
-    verdict integer not null references verdicts (id),
+    verdict integer not null references verdicts (id) on delete cascade,
     step text not null,
     attempt integer not null,
     rung integer not null,
@@ -48,6 +48,14 @@ create table if not exists steps (
 );
 create index if not exists unfinished on verdicts (boot) where ended_ns is null;
 create index if not exists begun on steps (begun_ns);
+create index if not exists of_verdict on steps (verdict);
+"""
+
+KEPT = 10_000
+"""So many verdicts are remembered, with their steps."""
+_FORGET = """
+pragma foreign_keys = on;
+delete from verdicts where id <= (select max(id) from verdicts) - {kept};
 """
 
 
@@ -68,7 +76,7 @@ def boot_id(proc: Path = Path("/proc")) -> str:
 class Journal:
     """One file, one writer: the daemon that holds the host's lock."""
 
-    def __init__(self, path: Path, boot: str) -> None:
+    def __init__(self, path: Path, boot: str, kept: int = KEPT) -> None:
         self._path, self._boot = path, boot
         with self._in_a_sentence():
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -78,6 +86,7 @@ class Journal:
             self._file.execute("pragma journal_mode = wal")
             self._file.execute("pragma synchronous = normal")
             self._file.executescript(_SCHEMA)
+            self._file.executescript(_FORGET.format(kept=kept))
 
     @contextmanager
     def _in_a_sentence(self) -> Iterator[None]:

@@ -67,6 +67,17 @@ def test_a_repair_counts_once(journal: Journal) -> None:
     assert not journal.begun_since(100)
 
 
+def test_it_does_not_grow_for_ever(journal: Journal, tmp_path: Path) -> None:
+    """The next observer forgets the oldest, with their steps."""
+    for ns in range(10):
+        journal.intend(journal.found(DEAD), RESTART, 0, ns)
+    after = Journal(tmp_path / "state/journal.db", "this boot", kept=3)
+
+    assert [left.id for left in after.unfinished()] == [8, 9, 10]
+    assert sorted(after.begun_since(-1)) == [(7, "net"), (8, "net"), (9, "net")]
+    after.close()
+
+
 def test_it_is_nobody_elses_to_read(tmp_path: Path) -> None:
     """It names what runs on the host."""
     Journal(tmp_path / "journal.db", "this boot").close()

@@ -78,7 +78,7 @@ class KeptVm:
         self._ours, self._parking = ours, parking
         self._life = ExitStack()
         self.pid = 0
-        """Of the newest life, which may be over."""
+        """Of the newest life that came up; it may be over."""
         self.death: int | None = None
         """Readable when the VM has ended; None once that was seen."""
 
@@ -92,7 +92,7 @@ class KeptVm:
             argv = qemu_argv(self._spec, folder, handed)
             argv = [*as_user(user, kvm_group()), *argv]
             process = self._life.enter_context(child(argv, log, handed.all()))
-        self.pid, self.death = process.pid, os.pidfd_open(process.pid)
+        self.death = os.pidfd_open(process.pid)
         self._life.callback(self._forget_death)
 
         def is_up() -> bool:
@@ -103,6 +103,7 @@ class KeptVm:
         Abi.of_header().check_version(_ask(folder, "version"))
         record = Record(name, process.pid, os.getpid(), user, self._spec)
         folder.record.write_bytes(msgspec.json.encode(record))
+        self.pid = process.pid
 
     def _forget_death(self) -> None:
         if self.death is not None:

@@ -30,6 +30,7 @@ pytestmark = [
 
 NET = ServiceFolder(RUNTIME / "net")
 OF_NET = ("obs-net-nic", "obs-net-back", "obs-uplink", "obs-guests")
+KVM = Path("/dev/kvm")
 RESETS = 5
 LIVES = 3
 
@@ -169,3 +170,27 @@ def test_no_frame_is_lost_when_it_is_started_again(
         assert arrived == list(range(flow.sent))
         assert len(flow.received) - len(arrived) <= found
     assert not NET.ending.exists()
+
+
+@pytest.mark.usefixtures("net")
+def test_a_restart_that_fails_can_be_tried_again(
+    hosts: tuple[socket.socket, socket.socket],
+) -> None:
+    """It says why, frames wait, and the next try sends them."""
+    inside, outside = hosts
+    mode = KVM.stat().st_mode & 0o777
+    with Flow(inside, outside) as out:
+        out.wait_for(30)
+        KVM.chmod(0o600)
+        try:
+            failed = service("restart", "net")
+        finally:
+            KVM.chmod(mode)
+        assert failed.returncode == 1
+        assert "No unprivileged user may open /dev/kvm" in failed.stderr
+        assert "crashed" in service("status").stdout
+        again = service("restart", "net")
+        assert again.returncode == 0, again.stderr
+        out.wait_for(30)
+
+    assert first_arrivals(out) == list(range(out.sent))
