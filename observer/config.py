@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Policy in TOML: limits, repair, where things lie.  Every key has a default.
+"""Policy in TOML: limits, repair, who is told, where what lies.  Each has a default.
 
 [limits]                 # how late is late; durations are "20ms", "0.5s", "2m"
 backend = "20ms"
 [repair]                 # see observer/loops/policy.py
 care = ["net"]
+[escalate]               # see observer/escalate/policy.py
+webhook = ["http://127.0.0.1:8080/observer"]
 [paths]
 runtime = "/run/observer"
 
@@ -22,6 +24,7 @@ import msgspec
 
 from observer.clock import MS, SECOND
 from observer.errors import ConfigError
+from observer.escalate.policy import EscalatePolicy
 from observer.loops.policy import RepairPolicy
 
 __all__ = ["DEFAULT_PATH", "Limits", "Paths", "Policy", "duration_ns", "load"]
@@ -67,6 +70,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     limits: Limits = Limits()
     repair: RepairPolicy = RepairPolicy()
+    escalate: EscalatePolicy = EscalatePolicy()
     paths: Paths = Paths()
     # members of this group may read the socket; root may do all
     group: str | None = None
@@ -144,6 +148,8 @@ def _policy(path: Path, raw: dict[str, Any]) -> Policy:
         raise ConfigError(f"{path}: {text}: see `observer config show`.") from e
     if wrong := policy.repair.wrong():
         raise ConfigError(f"{path}: repair.{wrong}.")
+    if wrong := policy.escalate.wrong():
+        raise ConfigError(f"{path}: escalate.{wrong}.")
     return policy
 
 

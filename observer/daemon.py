@@ -20,6 +20,7 @@ from observer.errors import HostError, ProgramError
 from observer.export.server import Request, Server
 from observer.kernel.arm import Armed
 from observer.kernel.libbpf import Libbpf
+from observer.model import Result
 from observer.notify import notify_systemd
 from observer.watch import Watch
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from observer.config import Policy
+    from observer.escalate.postman import Postman
     from observer.kernel.bcc import Compiled
     from observer.loops.repairs import Repairs
     from observer.model import Outcome, Verdict, Vm
@@ -117,8 +119,11 @@ class Daemon:
             on_note=on_note,
             on_arrival=self._arm_missing,
             on_settled=lambda: self._repairs.resume() if self._repairs else None,
+            on_vm=self._greet,
+            on_closed=self._close,
         )
         self._repairs = self._care() if policy.repair.care else None
+        self._postman = self._post() if policy.escalate.tells_anybody else None
 
     def _care(self) -> Repairs:
         """The loops, where the policy names somebody to care for."""
@@ -144,13 +149,36 @@ class Daemon:
             on_error=lambda text: self._on_note("error", text),
         )
 
+    def _post(self) -> Postman:
+        """Who tells somebody else, where the policy names an address."""
+        from observer.escalate.outbox import Outbox
+        from observer.escalate.postman import Postman
+
+        outbox = Outbox(Path(self._policy.paths.state) / "outbox.db")
+        return Postman(
+            self._policy.escalate, outbox, lambda text: self._on_note("error", text)
+        )
+
+    def _greet(self, vm: Vm) -> None:
+        if self._postman is not None:
+            self._postman.over(vm.name)  # whatever became of the one before it
+
+    def _close(self, verdict: Verdict) -> None:
+        if self._postman is not None:
+            self._postman.over(verdict.vm, verdict.subject)
+
     def _publish(self, verdict: Verdict) -> None:
         if self._repairs is not None:  # first: whoever reads of it may be slow
             self._repairs.take(verdict)
         self._on_verdict(verdict)
         self._server.publish(verdict)
+        repair = self._policy.repair
+        if self._postman is not None and not repair.mends(verdict.vm):
+            self._postman.tell(verdict, "the policy does not let it be repaired")
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
+    def _tell_outcome(self, outcome: Outcome, verdict: Verdict) -> None:
+        if self._postman is not None and outcome.result is Result.ESCALATED:
+            self._postman.tell(verdict, outcome.why)
         self._on_outcome(outcome)
         self._server.publish(outcome)
 
@@ -176,6 +204,8 @@ class Daemon:
         gc.collect()
         gc.freeze()  # what is here stays: no collection walks it while a verdict waits
         await self._server.start()
+        if self._postman is not None:
+            self._postman.start()
         self._tell()
         with suppress(PermissionError):  # a container may not have the right
             os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
@@ -186,6 +216,8 @@ class Daemon:
             notify_systemd("STOPPING=1")
             if self._repairs is not None:
                 self._repairs.close()
+            if self._postman is not None:
+                await self._postman.close()
             await self._server.close()
             self.watch.books.close(detach=True)
             self._lock.close()

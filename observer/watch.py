@@ -85,6 +85,8 @@ class Watch:
         on_note: Callable[[str, str], None] = lambda _kind, _text: None,
         on_arrival: Callable[[], None] = lambda: None,
         on_settled: Callable[[], None] = lambda: None,
+        on_vm: Callable[[Vm], None] = lambda _vm: None,
+        on_closed: Callable[[Verdict], None] = lambda _verdict: None,
         proc: Path = Path("/proc"),
     ) -> None:
         self.books, self.policy, self.clock = books, policy, clock
@@ -95,6 +97,7 @@ class Watch:
         self.refuted: dict[str, int] = {}
         self._on_verdict, self._on_note = on_verdict, on_note
         self._on_arrival, self._on_settled = on_arrival, on_settled
+        self._on_vm, self._on_closed = on_vm, on_closed
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
@@ -214,6 +217,7 @@ class Watch:
         for vm in found:
             if vm.slot not in self.vms:
                 self._on_note("vm", f"{vm.name} (pid {vm.pid}) is watched")
+                self._on_vm(vm)
             self.vms[vm.slot] = vm
             for back_end in vm.back_ends:
                 self.books.watch_process(back_end.pid, vm.slot)
@@ -351,6 +355,7 @@ class Watch:
             if self._looks.recovered(key[0], verdict):
                 del self.open[key]
                 self._on_note("recovered", f"{verdict.vm}: {verdict.subject} is back")
+                self._on_closed(verdict)
 
     async def _recheck(self) -> None:
         while True:

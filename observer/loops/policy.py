@@ -42,6 +42,10 @@ class RepairPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Whether the operator has named it."""
         return any(fnmatchcase(vm, pattern) for pattern in self.care)
 
+    def mends(self, vm: str) -> bool:
+        """Whether something is really done about it."""
+        return self.cares_for(vm) and not self.dry_run
+
     def ladder(self, kind: VerdictKind) -> tuple[Step, ...]:
         """What is done about a verdict, in this order."""
         return self.ladders.get(kind, LADDERS[kind])

@@ -88,7 +88,7 @@ class Repairs:
         journal: Books,
         *,
         is_well: Callable[[Verdict], bool],
-        on_outcome: Callable[[Outcome], None],
+        on_outcome: Callable[[Outcome, Verdict], None],
         on_healed: Callable[[], None] = lambda: None,
         on_error: Callable[[str], None] = lambda _text: None,
     ) -> None:
@@ -313,7 +313,8 @@ class Repairs:
                 result=result,
                 took_ns=now_ns - verdict.monotonic_ns,
                 why=why,
-            )
+            ),
+            verdict,
         )
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,12 +112,14 @@ class KeptVm:
 
     def has_died(self) -> None:
         """Hold the frames for the next life, at once."""
-        self._parking.hold()
         self._forget_death()
+        with suppress(ObserverError):  # nobody is there to be told
+            self._parking.hold()
 
     def let_go(self) -> None:
         """Hold nothing any more: nobody has started it again."""
-        self._parking.release()
+        with suppress(ObserverError):  # nor is anybody there to be told
+            self._parking.release()
 
     def end(self) -> None:
         """End this life, on purpose."""
@@ -148,8 +150,8 @@ class KeptVm:
         except ObserverError:
             self._life.close()
             raise
-        self._parking.release()
         self._folder.ending.unlink()
+        self._parking.release()
 
 
 @contextmanager

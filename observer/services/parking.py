@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute, NetlinkError
 
-from observer.errors import HostError
+from observer.errors import HostError, ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,26 +66,29 @@ class Parking:
         self._taps, self._held = taps, False
         self._frames: dict[str, list[bytes]] = {}
         self._ip = IPRoute()
+        self._links = [self._ip.link_lookup(ifname=name)[0] for name in taps]
         try:
-            self._links = [self._ip.link_lookup(ifname=name)[0] for name in taps]
-            for link in self._links:
-                self._ip.tc("add", "plug", link, limit=PARKED_BYTES)
-            self._tell("TCQ_PLUG_RELEASE_INDEFINITE")
-        except NetlinkError as e:
+            self._tell("add", limit=PARKED_BYTES)
+            self._tell("change", action="TCQ_PLUG_RELEASE_INDEFINITE")
+        except HostError:
             self._ip.close()
-            raise HostError(
-                f"Frames cannot be held on {', '.join(taps)} ({os.strerror(e.code)}): "
-                "load the module sch_plug."
-            ) from e
+            raise
 
-    def _tell(self, action: str) -> None:
-        for link in self._links:
-            self._ip.tc("change", "plug", link, action=action)
+    def _tell(self, command: str, **what: object) -> None:
+        try:
+            for link in self._links:
+                self._ip.tc(command, "plug", link, **what)
+        except NetlinkError as e:
+            raise HostError(
+                f"Frames cannot be held on {', '.join(self._taps)} "
+                f"({os.strerror(e.code)}): load the module sch_plug, and leave taps "
+                "as they are."
+            ) from e
 
     def hold(self) -> None:
         """From now on nothing reaches a tap; held is held, also when told twice."""
         if not self._held:
-            self._tell("TCQ_PLUG_BUFFER")
+            self._tell("change", action="TCQ_PLUG_BUFFER")
             self._held = True
 
     def settle(self) -> None:
@@ -102,12 +105,19 @@ class Parking:
 
     def release(self) -> None:
         """Let all go to whoever reads the taps, in the order in which it came."""
-        for name, frames in self._frames.items():
-            _put_in(name, frames)
-        self._frames.clear()
-        if self._held:
-            self._tell("TCQ_PLUG_RELEASE_INDEFINITE")
-            self._held = False
+        try:
+            for name, frames in self._frames.items():
+                _put_in(name, frames)
+        except OSError as e:
+            raise ProgramError(
+                f"Frames that waited for {', '.join(self._taps)} are lost "
+                f"({e.strerror}): see that the taps are up."
+            ) from e
+        finally:
+            self._frames.clear()
+            if self._held:
+                self._tell("change", action="TCQ_PLUG_RELEASE_INDEFINITE")
+                self._held = False
 
     def close(self) -> None:
         """Hold nothing any more; the queues go with their taps."""

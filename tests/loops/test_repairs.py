@@ -117,7 +117,7 @@ class Scene:
             means,
             self.journal,
             is_well=self.host.is_well,
-            on_outcome=self.outcomes.append,
+            on_outcome=lambda outcome, _: self.outcomes.append(outcome),
         )
         self.repairs.resume()
 

@@ -138,6 +138,26 @@ def test_a_repair_that_cannot_be_is_refused(
     assert words in refused(tmp_path, text)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            'alertmanager = ["localhost:9093"]',
+            "escalate.alertmanager: 'localhost:9093'",
+        ),
+        ('webhook = ["file:///etc/passwd"]', "escalate.webhook"),
+        ('command = [["logger"]]', "a program's whole path"),
+        ("command = [[]]", "escalate.command"),
+        ('mail = "root"', "mail"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    """Before anybody is to be told."""
+    assert words in refused(tmp_path, f"[escalate]\n{text}\n")
+
+
 def test_files_of_conf_d_come_after(tmp_path: Path) -> None:
     """In the order of their names; tables are joined, and the last value holds."""
     main, more = tmp_path / "observer.toml", tmp_path / "conf.d"
