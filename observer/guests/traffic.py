@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Flow", "host", "ip"]
 
 PORT = 4711
-SO_RCVBUFFORCE, ROOM_BYTES = 33, 16 << 20  # asm-generic/socket.h
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33  # asm-generic/socket.h
+ROOM_BYTES = 16 << 20
 REACHABLE_MS = Path("/proc/sys/net/ipv4/neigh/eth0/base_reachable_time_ms")
 NUMBER = struct.Struct("!I")
 LAST_SECONDS = 3.0
@@ -54,9 +55,11 @@ def host(name: str, bridge: str, address: str) -> Iterator[socket.socket]:
         finally:
             netns.popns()
         with end:
-            # Room for all that waited somewhere and comes at once: by default 277 small
-            # datagrams fit, and what comes beyond would be lost here.
-            end.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ROOM_BYTES)
+            # Room for all that waits somewhere, and comes at once: by default 277 small
+            # datagrams fit.  What comes beyond would be lost here, and who has sent so
+            # many that wait on this host could send no more.
+            for room in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):
+                end.setsockopt(socket.SOL_SOCKET, room, ROOM_BYTES)
             end.bind((address, PORT))
             end.settimeout(LAST_SECONDS)
             yield end
