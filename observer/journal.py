@@ -7,18 +7,12 @@ repair knows, when it is started again, what it had begun.
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.errors import HostError
+from observer.database import Database
 from observer.model import Repair, Result, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Journal", "Unfinished", "boot_id"]
 
@@ -53,10 +47,7 @@ create index if not exists of_verdict on steps (verdict);
 
 KEPT = 10_000
 """So many verdicts are remembered, with their steps."""
-_FORGET = """
-pragma foreign_keys = on;
-delete from verdicts where id <= (select max(id) from verdicts) - {kept};
-"""
+_FORGET = "delete from verdicts where id <= (select max(id) from verdicts) - ?"
 
 
 class Unfinished(msgspec.Struct, frozen=True):
@@ -77,34 +68,12 @@ class Journal:
     """One file, one writer: the daemon that holds the host's lock."""
 
     def __init__(self, path: Path, boot: str, kept: int = KEPT) -> None:
-        self._path, self._boot = path, boot
-        with self._in_a_sentence():
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._file = sqlite3.connect(path, isolation_level=None)
-            # Enough for a process that dies; a host that does has nothing to finish.
-            self._file.execute("pragma journal_mode = wal")
-            self._file.execute("pragma synchronous = normal")
-            self._file.executescript(_SCHEMA)
-            self._file.executescript(_FORGET.format(kept=kept))
-
-    @contextmanager
-    def _in_a_sentence(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as e:
-            raise HostError(
-                f"The journal {self._path} cannot be used ({e}): make room or mend "
-                "it; nothing is repaired that cannot be written down first."
-            ) from e
-
-    def _write(self, words: str, *values: object) -> int:
-        with self._in_a_sentence():
-            return self._file.execute(words, values).lastrowid or 0
+        self._boot, self._rows = boot, Database(path, _SCHEMA)
+        self._rows.write(_FORGET, kept)
 
     def found(self, verdict: Verdict) -> int:
         """Write a verdict whose repair begins; its number."""
-        return self._write(
+        return self._rows.write(
             "insert into verdicts (boot, time, vm, subject, kind, body) "
             "values (?, ?, ?, ?, ?, ?)",
             self._boot,
@@ -117,7 +86,7 @@ class Journal:
 
     def intend(self, verdict: int, repair: Repair, rung: int, now_ns: int) -> int:
         """Write the step that is about to be taken; its number."""
-        return self._write(
+        return self._rows.write(
             "insert into steps (verdict, step, attempt, rung, begun_ns) "
             "values (?, ?, ?, ?, ?)",
             verdict,
@@ -129,7 +98,7 @@ class Journal:
 
     def step_ended(self, step: int, result: Result, why: str, now_ns: int) -> None:
         """Write what came of a step."""
-        self._write(
+        self._rows.write(
             "update steps set ended_ns = ?, result = ?, why = ? where id = ?",
             now_ns,
             result,
@@ -139,7 +108,7 @@ class Journal:
 
     def ended(self, verdict: int, result: Result, why: str, now_ns: int) -> None:
         """Write what came of the whole repair."""
-        self._write(
+        self._rows.write(
             "update verdicts set ended_ns = ?, result = ?, why = ? where id = ?",
             now_ns,
             result,
@@ -149,14 +118,13 @@ class Journal:
 
     def unfinished(self) -> list[Unfinished]:
         """Repairs of this boot that are not over, the oldest first."""
-        with self._in_a_sentence():
-            rows = self._file.execute(
-                "select v.id, v.body, coalesce(s.rung, 0), coalesce(s.attempt, 0) "
-                "from verdicts v left join steps s on s.id = "
-                "(select max(id) from steps where verdict = v.id) "
-                "where v.boot = ? and v.ended_ns is null order by v.id",
-                (self._boot,),
-            ).fetchall()
+        rows = self._rows.read(
+            "select v.id, v.body, coalesce(s.rung, 0), coalesce(s.attempt, 0) "
+            "from verdicts v left join steps s on s.id = "
+            "(select max(id) from steps where verdict = v.id) "
+            "where v.boot = ? and v.ended_ns is null order by v.id",
+            self._boot,
+        )
         return [
             Unfinished(number, msgspec.json.decode(body, type=Verdict), rung, attempt)
             for number, body, rung, attempt in rows
@@ -164,14 +132,17 @@ class Journal:
 
     def begun_since(self, since_ns: int) -> list[tuple[int, str]]:
         """When the first step of a repair was begun, and of which VM, in this boot."""
-        with self._in_a_sentence():
-            return self._file.execute(
+        return [
+            (int(begun_ns), str(vm))
+            for begun_ns, vm in self._rows.read(
                 "select min(s.begun_ns), v.vm from steps s "
                 "join verdicts v on v.id = s.verdict where v.boot = ? "
                 "group by v.id having min(s.begun_ns) > ?",
-                (self._boot, since_ns),
-            ).fetchall()
+                self._boot,
+                since_ns,
+            )
+        ]
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._rows.close()

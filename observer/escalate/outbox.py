@@ -6,17 +6,14 @@ Each address gets its letters in order; one that cannot be reached holds up no o
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.errors import HostError
+from observer.database import Database
 from observer.escalate.alert import Letter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Outbox"]
@@ -41,74 +38,55 @@ class Outbox:
     """One file, one writer."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        with self._in_a_sentence():
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path.touch(mode=0o600)
-            self._file = sqlite3.connect(path, isolation_level=None)
-            self._file.execute("pragma journal_mode = wal")
-            self._file.execute("pragma synchronous = normal")
-            self._file.executescript(_SCHEMA)
-
-    @contextmanager
-    def _in_a_sentence(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as e:
-            raise HostError(
-                f"The outbox {self._path} cannot be used ({e}): make room or mend it."
-            ) from e
+        self._rows = Database(path, _SCHEMA)
 
     def put(self, letters: list[Letter], now: float) -> None:
         """Take letters; where too many wait already the oldest are given up."""
         rows = [
             (" ".join(x.to), msgspec.json.encode(x).decode(), now, now) for x in letters
         ]
-        with self._in_a_sentence():
-            self._file.executemany(
-                "insert into letters (address, letter, written, due) "
-                "values (?, ?, ?, ?)",
-                rows,
-            )
-            self._file.execute(
-                "delete from letters where written < ? or id <= "
-                "(select id from letters order by id desc limit 1 offset ?)",
-                (now - KEPT_SECONDS, MOST_LETTERS),
-            )
+        self._rows.write_all(
+            "insert into letters (address, letter, written, due) values (?, ?, ?, ?)",
+            rows,
+        )
+        self._rows.write(
+            "delete from letters where written < ? or id <= "
+            "(select id from letters order by id desc limit 1 offset ?)",
+            now - KEPT_SECONDS,
+            MOST_LETTERS,
+        )
 
     def due(self, now: float) -> list[tuple[int, Letter]]:
         """The oldest letter of each address, where its time has come."""
-        with self._in_a_sentence():
-            rows = self._file.execute(
-                "select id, letter from letters where id in "
-                "(select min(id) from letters group by address) and due <= ?",
-                (now,),
-            ).fetchall()
+        rows = self._rows.read(
+            "select id, letter from letters where id in "
+            "(select min(id) from letters group by address) and due <= ?",
+            now,
+        )
         return [(n, msgspec.json.decode(body, type=Letter)) for n, body in rows]
 
     def next_due(self) -> float | None:
         """When the next one's time comes; None: there is none."""
-        with self._in_a_sentence():
-            (due,) = self._file.execute(
-                "select min(due) from letters where id in "
-                "(select min(id) from letters group by address)"
-            ).fetchone()
+        ((due,),) = self._rows.read(
+            "select min(due) from letters where id in "
+            "(select min(id) from letters group by address)"
+        )
         return None if due is None else float(due)
 
     def done(self, number: int) -> None:
         """It was delivered, or never will be."""
-        with self._in_a_sentence():
-            self._file.execute("delete from letters where id = ?", (number,))
+        self._rows.write("delete from letters where id = ?", number)
 
     def put_off(self, number: int, now: float) -> None:
         """Try it again: after 2 s, 4 s, 8 s and so on."""
-        with self._in_a_sentence():
-            self._file.execute(
-                "update letters set tries = tries + 1, "
-                "due = ? + min(?, 1 << min(tries + 1, 20)) where id = ?",
-                (now, LONGEST_PAUSE_SECONDS, number),
-            )
+        self._rows.write(
+            "update letters set tries = tries + 1, "
+            "due = ? + min(?, 1 << min(tries + 1, 20)) where id = ?",
+            now,
+            LONGEST_PAUSE_SECONDS,
+            number,
+        )
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        self._rows.close()

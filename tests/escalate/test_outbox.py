@@ -85,5 +85,5 @@ def test_a_file_that_is_none_of_ours_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     path.write_text("a diary\n" * 1000)
 
-    with pytest.raises(HostError, match=r"cannot be used .*make room or mend it"):
+    with pytest.raises(HostError, match=r"cannot be used .*make room for it"):
         Outbox(path)
