@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from observer.kernel.cells import (
     RingFlag,
     RingKind,
 )
+from observer.loops.policy import RepairPolicy
 from observer.model import Suspicion, SuspicionKind, Verdict, VerdictKind
 from observer.watch import Watch
 
@@ -359,3 +362,58 @@ def test_the_rehearsal_looks_and_says_nothing(
 
     asyncio.run(in_earnest())
     assert [verdict.kind for verdict in scene.said] == [VerdictKind.VMM_STOPPED]
+
+
+def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the dead one is, nor the next one while it boots."""
+    pid = scene.add_vm(0, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(settled(scene))
+    dead = Verdict(
+        "", scene.clock.ns, "web1", "web1", VerdictKind.VMM_CRASHED, 0, 0, "", "", pid
+    )
+    stopped = msgspec.structs.replace(dead, kind=VerdictKind.VMM_STOPPED)
+    assert not scene.watch.is_well(dead)
+    assert not scene.watch.is_well(stopped)
+    scene.books.vms[0]["sign_ns"] = scene.clock.ns + 2 * MS
+    assert scene.watch.is_well(stopped)
+
+    booting = True
+    monkeypatch.setattr(scene.watch, "is_booting", lambda _: booting)
+    scene.add_vm(1, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 1)
+    asyncio.run(settled(scene))
+    assert not scene.watch.is_well(dead)
+    booting = False
+    assert scene.watch.is_well(dead)
+
+
+@pytest.mark.parametrize(
+    ("repair", "said"),
+    [
+        (RepairPolicy(), "would restart the VM"),
+        (RepairPolicy(care=("web*",)), "would restart-service"),
+        (RepairPolicy(care=("web*",), dry_run=False), "restart-service"),
+        (
+            RepairPolicy(
+                care=("web*",), dry_run=False, ladders={VerdictKind.VMM_CRASHED: ()}
+            ),
+            "alert",
+        ),
+    ],
+)
+def test_a_verdict_says_what_the_policy_does_about_it(
+    scene: Scene, repair: RepairPolicy, said: str
+) -> None:
+    """What it would do, where it is let do nothing."""
+    pid = scene.add_vm(0, "web1")
+    scene.watch.policy = Policy(repair=repair)
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(settled(scene))
+    shutil.rmtree(scene.proc / str(pid))
+    scene.raise_(SuspicionKind.EXITED, 0, value=9)
+    asyncio.run(settled(scene))
+
+    assert [(v.action, v.pid) for v in scene.said] == [(said, pid)]
