@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from observer.actuators.process import Continue
-from observer.actuators.qmp import InjectNmi, ResetGuest
+from observer.actuators.qmp import QmpOrder
 from observer.actuators.service import ResetPart, RestartService
 from observer.model import StepKind
 
@@ -43,6 +43,6 @@ def actuators(
         StepKind.CONTINUE: Continue(find),
         StepKind.RESET_PART: ResetPart(runtime),
         StepKind.RESTART_SERVICE: RestartService(runtime),
-        StepKind.INJECT_NMI: InjectNmi(find),
-        StepKind.RESET_GUEST: ResetGuest(find),
+        StepKind.INJECT_NMI: QmpOrder(find, "inject-nmi"),
+        StepKind.RESET_GUEST: QmpOrder(find, "system_reset"),
     }

@@ -14,18 +14,20 @@ if TYPE_CHECKING:
 
     from observer.model import Repair, Vm
 
-__all__ = ["InjectNmi", "ResetGuest"]
+__all__ = ["QmpOrder"]
 
 ANSWER_SECONDS = 1.0
 
 
-class _Order:
-    """One command of QMP's."""
+class QmpOrder:
+    """One command of QMP's.
 
-    name: str
+    `inject-nmi` wakes a guest that has a handler for it, `system_reset` starts it
+    again, as its reset button would.
+    """
 
-    def __init__(self, find: Callable[[str], Vm | None]) -> None:
-        self._find = find
+    def __init__(self, find: Callable[[str], Vm | None], name: str) -> None:
+        self._find, self._name = find, name
 
     def _socket(self, repair: Repair) -> str:
         vm = same_vm(self._find, repair)
@@ -35,20 +37,8 @@ class _Order:
 
     def plan(self, repair: Repair) -> str:
         """Say where."""
-        return f"{self.name} by QMP at {self._socket(repair)}"
+        return f"{self._name} by QMP at {self._socket(repair)}"
 
     async def act(self, repair: Repair) -> None:
         """Give the command, and wait until QEMU has taken it."""
-        await command(self._socket(repair), self.name, ANSWER_SECONDS)
-
-
-class InjectNmi(_Order):
-    """Wakes a guest that has a handler for it, or makes it say where it was."""
-
-    name = "inject-nmi"
-
-
-class ResetGuest(_Order):
-    """Starts a guest again, as its reset button would."""
-
-    name = "system_reset"
+        await command(self._socket(repair), self._name, ANSWER_SECONDS)

@@ -74,6 +74,12 @@ def leave_to_break() -> Iterator[None]:
 
 
 @pytest.fixture
+def disk(leave_to_break: None, block_device: Path) -> Path:  # noqa: ARG001 - comes first
+    """One that may be broken, found by this host."""
+    return block_device
+
+
+@pytest.fixture
 def net(leave_to_break: None, service: Callable[..., str]) -> Iterator[None]:  # noqa: ARG001 - comes first
     """The net service, with leave to break."""
     service("up", "net")

@@ -78,12 +78,6 @@ def pid_of(name: str) -> int:
     return record.pid
 
 
-@pytest.fixture
-def disk(leave_to_break: None, block_device: Path) -> Path:  # noqa: ARG001 - comes first
-    """One that may be broken, found by this host."""
-    return block_device
-
-
 class Reader:
     """Reads the disk past the cache, block by block, while the block runs."""
 
