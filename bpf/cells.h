@@ -76,6 +76,7 @@ struct part_cell {
 	__u32 given;
 	__u64 since_ns; /* it owes work and has done none since; 0: it owes nothing */
 	__u64 suspected_ns;
+	__u64 paid_ns; /* a beat said that it had done some, or owed nothing */
 };
 
 /* A service VM says by hypercall that its loop turns, and how far each part is; in its VM's slot.
@@ -95,7 +96,6 @@ struct service_cell {
 	struct part_cell parts[MAX_PARTS];
 	__u32 ignored; /* user: 1 raises no suspicion, it is nobody's service here */
 	__u32 pad;
-	__u64 reserved[2];
 };
 
 enum ring_kind {

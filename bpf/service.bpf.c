@@ -103,6 +103,8 @@ static __always_inline void judge_part(u32 vm_slot, u32 tgid, struct part_cell *
 
 	p->done = done;
 	p->given = given;
+	if (moved || done == given)
+		p->paid_ns = now;
 	if (done == given) {
 		p->since_ns = 0;
 		return;

@@ -173,9 +173,8 @@ class ServiceCase:
         vm, cell = self._watch.vms.get(vm_slot), self._watch.books.services[vm_slot]
         if vm is None:
             return True
-        since_ns = (
-            int(part["since_ns"])
+        return all(
+            int(part["paid_ns"]) > verdict.monotonic_ns
             for k, part in enumerate(cell["parts"])
             if self.name_of(vm, k) == verdict.subject
         )
-        return all(not ns or ns > verdict.monotonic_ns for ns in since_ns)

@@ -117,7 +117,13 @@ RING = np.dtype(
 )
 
 PART = np.dtype(
-    [("done", "u4"), ("given", "u4"), ("since_ns", "u8"), ("suspected_ns", "u8")]
+    [
+        ("done", "u4"),
+        ("given", "u4"),
+        ("since_ns", "u8"),
+        ("suspected_ns", "u8"),
+        ("paid_ns", "u8"),
+    ]
 )
 
 SERVICE = np.dtype(
@@ -136,7 +142,6 @@ SERVICE = np.dtype(
         ("parts", PART, (MAX_PARTS,)),
         ("ignored", "u4"),
         ("pad", "u4"),
-        ("reserved", "u8", (2,)),
     ]
 )
 

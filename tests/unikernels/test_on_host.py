@@ -42,6 +42,11 @@ def test_no_frame_is_lost_whenever_a_service_dies(tmp_path: Path) -> None:
     checked(tmp_path, "-O2", "tests/salvage_test.c", *sources)
 
 
+def test_a_beat_is_made_when_the_host_needs_it(tmp_path: Path) -> None:
+    """While a part owes work, and once more when it does no longer."""
+    checked(tmp_path, *SANITIZED, "tests/beat_test.c", "lib/beat.c")
+
+
 def test_images_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     """And small enough."""
     made = []

@@ -3,7 +3,7 @@
  *
  * The host needs one only when it saw no other: an exit of our own, such as a halt or a kick, is
  * one as well.  What it cannot see are the parts inside, so a beat is made, too, while a part owes
- * work. */
+ * work, and once it does no longer. */
 #ifndef BEAT_H
 #define BEAT_H
 
@@ -21,6 +21,7 @@ struct heart {
 	u8 service;
 	u8 nr_parts;
 	struct part parts[ABI_MAX_PARTS];
+	bool owed; /* so said the last beat: that it is no longer so is to be said as well */
 	u64 period_ns, valid_ns;
 	u64 beat_ns, sign_ns, sequence;
 };

@@ -32,7 +32,8 @@ bool beat_is_due(const struct heart *heart, u64 now)
 {
 	if (now - heart->beat_ns < heart->period_ns)
 		return false;
-	return owes_work(heart) || now - heart->sign_ns >= heart->valid_ns - heart->period_ns;
+	return owes_work(heart) || heart->owed ||
+	       now - heart->sign_ns >= heart->valid_ns - heart->period_ns;
 }
 
 void beat(struct heart *heart, struct control *control, u64 now)
@@ -46,6 +47,7 @@ void beat(struct heart *heart, struct control *control, u64 now)
 		done |= (u64)heart->parts[k].done << 32 * k;
 		given |= (u64)heart->parts[k].given << 32 * k;
 	}
+	heart->owed = owes_work(heart);
 	heart->beat_ns = now;
 	heart->sign_ns = now;
 	if (under_kvm())
