@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the watch tells those who repair: who is well, and what is done."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from observer.clock import MS
+from observer.config import Policy
+from observer.loops.policy import RepairPolicy
+from observer.model import SuspicionKind, Verdict, VerdictKind
+
+if TYPE_CHECKING:
+    from conftest import Scene
+
+
+def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the dead one is, nor the next one while it boots."""
+    pid = scene.add_vm(0, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    dead = Verdict(
+        "", scene.clock.ns, "web1", "web1", VerdictKind.VMM_CRASHED, 0, 0, "", "", pid
+    )
+    stopped = msgspec.structs.replace(dead, kind=VerdictKind.VMM_STOPPED)
+    assert not scene.watch.is_well(dead)
+    assert not scene.watch.is_well(stopped)
+    scene.books.vms[0]["sign_ns"] = scene.clock.ns + 2 * MS
+    assert scene.watch.is_well(stopped)
+
+    booting = True
+    monkeypatch.setattr(scene.watch, "is_booting", lambda _: booting)
+    scene.add_vm(1, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 1)
+    asyncio.run(scene.settled())
+    assert not scene.watch.is_well(dead)
+    booting = False
+    assert scene.watch.is_well(dead)
+
+
+@pytest.mark.parametrize(
+    ("repair", "said"),
+    [
+        (RepairPolicy(), "would restart the VM"),
+        (RepairPolicy(care=("web*",)), "would restart-service"),
+        (RepairPolicy(care=("web*",), dry_run=False), "restart-service"),
+        (
+            RepairPolicy(
+                care=("web*",), dry_run=False, ladders={VerdictKind.VMM_CRASHED: ()}
+            ),
+            "alert",
+        ),
+    ],
+)
+def test_a_verdict_says_what_the_policy_does_about_it(
+    scene: Scene, repair: RepairPolicy, said: str
+) -> None:
+    """What it would do, where it is let do nothing."""
+    pid = scene.add_vm(0, "web1")
+    scene.watch.policy = Policy(repair=repair)
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    shutil.rmtree(scene.proc / str(pid))
+    scene.raise_(SuspicionKind.EXITED, 0, value=9)
+    asyncio.run(scene.settled())
+
+    assert [(v.action, v.pid) for v in scene.said] == [(said, pid)]
