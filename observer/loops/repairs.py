@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -38,43 +38,15 @@ if TYPE_CHECKING:
 
     from observer.actuators import Actuator
     from observer.clock import Clock
-    from observer.journal import Unfinished
+    from observer.journal import Journal
     from observer.loops.policy import RepairPolicy
 
-__all__ = ["Books", "Repairs"]
+__all__ = ["Repairs"]
 
 # The cells tell nobody that a debt was paid: they are looked at while somebody waits.
 VERIFY_NS = 5 * MS
 RECHECK_NS = 500 * MS
 AT_WORK = (State.REPAIRING, State.VERIFYING)
-
-
-class Books(Protocol):
-    """What the journal keeps for us."""
-
-    def found(self, verdict: Verdict) -> int:
-        """Write a verdict whose repair begins; its number."""
-        ...
-
-    def intend(self, verdict: int, repair: Repair, rung: int, now_ns: int) -> int:
-        """Write the step that is about to be taken; its number."""
-        ...
-
-    def step_ended(self, step: int, result: Result, why: str, now_ns: int) -> None:
-        """Write what came of a step."""
-        ...
-
-    def ended(self, verdict: int, result: Result, why: str, now_ns: int) -> None:
-        """Write what came of the whole repair."""
-        ...
-
-    def unfinished(self) -> list[Unfinished]:
-        """Repairs that were not over when their observer died."""
-        ...
-
-    def begun_since(self, since_ns: int) -> list[tuple[int, str]]:
-        """When the first step of a repair was begun, and of which VM."""
-        ...
 
 
 class Repairs:
@@ -85,7 +57,7 @@ class Repairs:
         policy: RepairPolicy,
         clock: Clock,
         actuators: Mapping[StepKind, Actuator],
-        journal: Books,
+        journal: Journal,
         *,
         is_well: Callable[[Verdict], bool],
         on_outcome: Callable[[Outcome, Verdict], None],
