@@ -239,6 +239,11 @@ def _run_and_judge(session: Session, job: Job, command: Command, *, kvm: bool) -
             "the emulator failed: its machine reset in its boot, without a word and "
             f"before any program ran (see {session.console})."
         )
+    if not kvm and find_splats(session.said_in_boot()):
+        raise EmulatorFaultError(
+            "the emulator failed: its kernel complained in its boot, before any "
+            f"program ran (see {session.console})."
+        )
     if splats:
         raise KernelSplatError(
             f"the nested kernel complained {len(splats)} times, see {session.console} "

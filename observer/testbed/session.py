@@ -93,6 +93,7 @@ class Session:
     ) -> None:
         self.console = logs / "console.log"
         self.boot_s = 0.0
+        self._boot_bytes: int | None = None  # of the console
         self._machine = machine
         self._log = logs / "qemu.log"
         self._limits = limits
@@ -214,6 +215,7 @@ class Session:
             message = decode(line)
             if isinstance(message, Ready):
                 self.boot_s = self._clock() - self._started
+                self._boot_bytes = self.console.stat().st_size
                 self._send(job)
             elif isinstance(message, Ended):
                 self._ended = message
@@ -250,6 +252,11 @@ class Session:
     def reset_in_boot(self) -> bool:
         """Whether the nested host ended by itself before it could take a job."""
         return not self.boot_s and self._process.poll() == 0
+
+    def said_in_boot(self) -> str:
+        """What the kernel said before any program ran."""
+        said = self.console.read_bytes()[: self._boot_bytes]
+        return said.decode(errors="replace")
 
     def why_silent(self) -> str | None:
         """What the emulator did wrong, as far as its registers tell."""

@@ -207,3 +207,21 @@ time.sleep(60)
         out.seek(0)
 
         assert out.read() == b"up, bye"
+
+
+def test_what_was_said_in_the_boot_is_told_from_the_rest(tmp_path: Path) -> None:
+    """Nothing of ours ran before the host was ready."""
+    script = """
+log = open(console, "w", buffering=1)
+log.write("stalled\\n")
+say(Ready("6.1"))
+hear()
+log.write("a program's fault\\n")
+say(Ended(0, 0, 0))
+time.sleep(60)
+"""
+    with _session(script, tmp_path) as session:
+        assert session.run(JOB, 1, 2) == 0
+
+        assert session.said_in_boot() == "stalled\n"
+        assert "fault" in session.console.read_text()
