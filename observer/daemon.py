@@ -254,7 +254,10 @@ class Daemon:
         verdicts = [v for v in self.watch.open.values() if v.vm == request.vm]
         if not verdicts:
             raise ValueError(f"there is no verdict on {request.vm}, nothing to repair")
-        self._repairs = self._repairs or self._care()
+        try:
+            self._repairs = self._repairs or self._care()
+        except HostError as e:  # its journal
+            raise ValueError(e.message.rstrip(".")) from e
         plans = [f"{v.subject}: {self._repairs.plan(v)}" for v in verdicts]
         for verdict in () if request.dry_run else verdicts:
             self._repairs.mend(verdict)

@@ -57,6 +57,9 @@ ACTIONS = {
     VerdictKind.PART_HUNG: "would reset the part, else restart the service",
 }
 
+# They are told once and then closed, which says nothing of whether all is well.
+_EVENTS = (VerdictKind.VMM_CRASHED, VerdictKind.BACKEND_CRASHED)
+
 # What an open verdict on the same VM explains.
 _CAUSES = {
     VerdictKind.GUEST_HUNG: (
@@ -344,10 +347,9 @@ class Watch:
         named = [vm for vm in self.vms.values() if vm.name == verdict.vm]
         if others := [vm for vm in named if vm.pid != verdict.pid]:
             return self._looks.lives(others[-1])
-        crashed = verdict.kind is VerdictKind.VMM_CRASHED
-        return any(
-            not crashed and self._looks.recovered(vm.slot, verdict) for vm in named
-        )
+        if verdict.kind in _EVENTS:
+            return False
+        return any(self._looks.recovered(vm.slot, verdict) for vm in named)
 
     def close_paid(self) -> None:
         """Close the verdicts whose debts have been paid since."""
@@ -355,7 +357,8 @@ class Watch:
             if self._looks.recovered(key[0], verdict):
                 del self.open[key]
                 self._on_note("recovered", f"{verdict.vm}: {verdict.subject} is back")
-                self._on_closed(verdict)
+                if verdict.kind not in _EVENTS:
+                    self._on_closed(verdict)
 
     async def _recheck(self) -> None:
         while True:

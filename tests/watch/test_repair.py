@@ -32,6 +32,8 @@ def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
     stopped = msgspec.structs.replace(dead, kind=VerdictKind.VMM_STOPPED)
     assert not scene.watch.is_well(dead)
     assert not scene.watch.is_well(stopped)
+    back_end = msgspec.structs.replace(dead, kind=VerdictKind.BACKEND_CRASHED)
+    assert not scene.watch.is_well(back_end)  # though it is told only once
     scene.books.vms[0]["sign_ns"] = scene.clock.ns + 2 * MS
     assert scene.watch.is_well(stopped)
 
@@ -72,3 +74,23 @@ def test_a_verdict_says_what_the_policy_does_about_it(
     asyncio.run(scene.settled())
 
     assert [(v.action, v.pid) for v in scene.said] == [(said, pid)]
+
+
+def test_a_crash_that_is_told_once_has_not_ended(scene: Scene) -> None:
+    """Who was alerted is told of an end only where there was one."""
+    ended: list[Verdict] = []
+    pid = scene.add_vm(0, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    scene.watch._on_closed = ended.append  # noqa: SLF001 - as its caller gives it
+    now = scene.clock.ns
+    crashed, stopped = (
+        Verdict("", now, "web1", "web1", kind, 0, 0, "", "", pid)
+        for kind in (VerdictKind.BACKEND_CRASHED, VerdictKind.VMM_STOPPED)
+    )
+    scene.watch.open = {(0, "back end"): crashed, (0, "web1"): stopped}
+    scene.books.vms[0]["sign_ns"] = now + 2 * MS
+    scene.watch.close_paid()
+
+    assert ended == [stopped]
+    assert not scene.watch.open
