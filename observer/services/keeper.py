@@ -83,7 +83,13 @@ class KeptVm:
         """Readable when the VM has ended; None once that was seen."""
 
     def start(self) -> None:
-        """Begin a life on the memory there is; returns when the service is up."""
+        """Begin a life on the memory there is; returns when the service is up.
+
+        Frames that come meanwhile wait for it: an AoE initiator that has backed off
+        while its disk was away sends again too late for its users.
+        """
+        self._parking.hold()
+        self._parking.empty_taps()
         folder, name = self._folder, self._folder.path.name
         user, log = user_of(name), folder.path / "qemu.log"
         for said in (folder.console, log):  # what a life before said
@@ -100,10 +106,12 @@ class KeptVm:
             return _text(folder.console).rstrip().endswith(" up")
 
         wait_until(is_up, UP_SECONDS, f"{name} was up")
+        self._parking.release()
         Abi.of_header().check_version(_ask(folder, "version"))
         record = Record(name, process.pid, os.getpid(), user, self._spec)
         folder.record.write_bytes(msgspec.json.encode(record))
         self.pid = process.pid
+        folder.ending.unlink(missing_ok=True)
 
     def _forget_death(self) -> None:
         if self.death is not None:
@@ -144,14 +152,11 @@ class KeptVm:
         """End this life, if it lasts, and begin the next; no frame is lost."""
         self._parking.hold()
         self.end()
-        self._parking.empty_taps()
         try:
             self.start()
         except ObserverError:
             self._life.close()
             raise
-        self._folder.ending.unlink()
-        self._parking.release()
 
 
 @contextmanager
