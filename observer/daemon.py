@@ -136,7 +136,9 @@ class Daemon:
         state = Path(self._policy.paths.state)
 
         def find(name: str) -> Vm | None:
-            return next((vm for vm in watch.vms.values() if vm.name == name), None)
+            named = [vm for vm in watch.vms.values() if vm.name == name]
+            named.sort(key=watch.stands_by)
+            return next(iter(named), None)
 
         return Repairs(
             self._policy.repair,

@@ -171,6 +171,7 @@ class StepKind(StrEnum):
 
     CONTINUE = "continue"
     RESET_PART = "reset-part"
+    SWITCH_TO_SPARE = "switch-to-spare"
     RESTART_SERVICE = "restart-service"
     INJECT_NMI = "inject-nmi"
     RESET_GUEST = "reset-guest"
@@ -205,8 +206,6 @@ class Result(StrEnum):
     RECOVERED = "recovered"
     """By itself, or with its cause: nothing was done."""
     FAILED = "failed"
-    UNFIT = "unfit"
-    """The step is none for this subject, e.g. a reset of a part that is none."""
     WOULD = "would"
     """A dry run: what would have been done."""
     ESCALATED = "escalated"

@@ -28,6 +28,7 @@ from observer.model import (
     VerdictKind,
     Vm,
 )
+from observer.services.record import SPARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,6 +314,7 @@ class Watch:
         verdicts = [v for (slot, _), v in self.open.items() if slot == vm_slot]
         return {
             "name": vm.name,
+            "spare": self._looks.stands_by(vm),
             "pid": vm.pid,
             "vcpus": len(self.vcpus_of(vm_slot)),
             "rings": len(self.ring_slots(vm_slot)),
@@ -342,10 +344,18 @@ class Watch:
         self.books.vms[vm.slot]["hushed"] = 1
         self._recheck_soon()
 
+    def stands_by(self, vm: Vm) -> bool:
+        """Whether it is the spare of a service, which waits to serve."""
+        return self._looks.stands_by(vm)
+
     def is_well(self, verdict: Verdict) -> bool:
         """Whether the VM of a verdict is well by now, or the one in its place is."""
         named = [vm for vm in self.vms.values() if vm.name == verdict.vm]
-        if others := [vm for vm in named if vm.pid != verdict.pid]:
+        others = [vm for vm in named if vm.pid != verdict.pid]
+        if others:  # a service has two: the one that serves, and its spare
+            spare = verdict.subject == f"{verdict.vm}/{SPARE}"
+            others = [vm for vm in others if self._looks.stands_by(vm) == spare]
+        if others:
             return self._looks.lives(others[-1])
         if verdict.kind in _EVENTS:
             return False

@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from observer.actuators.process import Continue
 from observer.actuators.qmp import QmpOrder
-from observer.actuators.service import ResetPart, RestartService
+from observer.actuators.service import (
+    KeeperOrder,
+    reset_part,
+    restart,
+    switch_to_spare,
+)
 from observer.model import StepKind
 
 if TYPE_CHECKING:
@@ -41,8 +46,9 @@ def actuators(
     """All of them; `find` gives the VM of a name, `runtime` is where services lie."""
     return {
         StepKind.CONTINUE: Continue(find),
-        StepKind.RESET_PART: ResetPart(runtime),
-        StepKind.RESTART_SERVICE: RestartService(runtime),
+        StepKind.RESET_PART: KeeperOrder(runtime, reset_part),
+        StepKind.SWITCH_TO_SPARE: KeeperOrder(runtime, switch_to_spare),
+        StepKind.RESTART_SERVICE: KeeperOrder(runtime, restart),
         StepKind.INJECT_NMI: QmpOrder(find, "inject-nmi"),
         StepKind.RESET_GUEST: QmpOrder(find, "system_reset"),
     }

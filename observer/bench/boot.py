@@ -26,8 +26,8 @@ from observer.errors import DeadlineError
 from observer.guests import cpio
 from observer.guests.launch import KERNEL_WORDS
 from observer.guests.waiting import wait_until
-from observer.services.folder import ServiceFolder
-from observer.services.handed import opened, with_vhost
+from observer.services.folder import VmFolder
+from observer.services.handed import in_use, opened, with_vhost
 from observer.services.images import Port, ServiceSpec
 from observer.services.launch import qemu_argv
 from observer.testbed.initramfs import static_busybox
@@ -45,7 +45,9 @@ INIT = b"#!/bin/busybox sh\necho init\nexec /bin/busybox sleep 1000\n"
 # An address that nobody's disk has: a host's initiator may look on every link.
 DISK_WORDS = "mtu=1500 aoe.shelf=65279 aoe.slot=254"
 SERVICES = {
-    "net": ServiceSpec("net.elf", (Port("obs-boot0"), Port("obs-boot1"))),
+    "net": ServiceSpec(
+        "net.elf", (Port("obs-boot0", "obs-bench0"), Port("obs-boot1", "obs-bench1"))
+    ),
     "disk": ServiceSpec("disk.elf", (Port("obs-boot0", "obs-boot"),), words=DISK_WORDS),
 }
 
@@ -127,13 +129,14 @@ def _service(name: str, images: Path, folder: Path) -> Iterator[Start]:
         disk = folder / "disk.img"
         disk.write_bytes(bytes(DISK_BYTES))
         spec = msgspec.structs.replace(spec, disk=str(disk))
-    place = ServiceFolder(folder / name)
-    place.vm.mkdir(parents=True)
+    place = VmFolder(folder / name)
+    place.path.mkdir(parents=True)
     with (
-        opened(name, spec, images / spec.image) as (told, ours),
+        opened(spec, images / spec.image) as shared,
+        in_use(name, spec, shared) as (told, ours),
         with_vhost(ours) as handed,
     ):
-        argv = qemu_argv(told, place, handed)
+        argv = qemu_argv(name, told, place, handed)
         argv[argv.index("-serial") + 1] = "stdio"
         yield Start(argv, handed.all(), place.qmp, f"{name} up".encode())
 

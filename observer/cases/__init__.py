@@ -50,7 +50,15 @@ class Cases:
 
     def is_service(self, vm: Vm) -> bool:
         """Whether it is a service VM of this host's."""
-        return self._services.folder_of(vm) is not None
+        return self._services.vm_folder(vm) is not None
+
+    def stands_by(self, vm: Vm) -> bool:
+        """Whether it is a service's spare."""
+        return self._services.stands_by(vm)
+
+    def subject(self, vm: Vm) -> str:
+        """The VM as a verdict names it."""
+        return self._services.subject(vm)
 
     def lives(self, vm: Vm) -> bool:
         """Whether a VM that took another's place is up: it beats, or has booted."""
@@ -82,7 +90,8 @@ class Cases:
         """Of a VMM or back end: whether it has failed, or is stopped."""
         is_vmm = suspicion.tgid == vm.pid
         back_end = next((b for b in vm.back_ends if b.pid == suspicion.tgid), None)
-        name = vm.name if is_vmm else (back_end.name if back_end else "back end")
+        name = self._services.subject(vm) if is_vmm else "back end"
+        name = back_end.name if back_end else name
         kept = self._services.is_kept(vm) if is_vmm else None
         while True:
             age_ns = self._watch.clock.now_ns() - suspicion.now_ns

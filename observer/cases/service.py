@@ -29,13 +29,14 @@ from observer.services.abi import Abi
 from observer.services.control import order
 from observer.services.folder import RUNTIME, service_folder
 from observer.services.identity import is_service_user
+from observer.services.record import SPARE, read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from observer.cases.reach import Reach
     from observer.model import Suspicion, Verdict, Vm
-    from observer.services.folder import ServiceFolder
+    from observer.services.folder import ServiceFolder, VmFolder
     from observer.watch import Watch
 
 __all__ = ["ServiceCase"]
@@ -52,7 +53,7 @@ class ServiceCase:
 
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the service, or its part, hangs."""
-        if (folder := self.folder_of(vm)) is None:
+        if (folder := self.vm_folder(vm)) is None:
             # any guest can make this hypercall
             self._watch.books.services[vm.slot]["ignored"] = 1
             return Refuted("it beats, yet is no service of this host")
@@ -68,22 +69,35 @@ class ServiceCase:
             return None
         return service_folder(self._runtime, vm.name)
 
-    def folder_of(self, vm: Vm) -> ServiceFolder | None:
-        """The folder of a service that is up; None of a VM that is none."""
+    def vm_folder(self, vm: Vm) -> VmFolder | None:
+        """Where the sockets of a service's VM lie; None of a VM that is none."""
         folder = self._folder(vm)
-        return folder if folder is not None and folder.control.exists() else None
+        if folder is None or vm.qmp is None:
+            return None
+        found = folder.vm_of(vm.qmp)
+        return found if found.control.exists() else None
+
+    def stands_by(self, vm: Vm) -> bool:
+        """Whether it is the spare of a service."""
+        folder = self._folder(vm)
+        record = read_record(folder) if folder is not None else None
+        return record is not None and record.spare == vm.pid
+
+    def subject(self, vm: Vm) -> str:
+        """The VM as a verdict names it: of a service's two the spare as a part."""
+        return f"{vm.name}/{SPARE}" if self.stands_by(vm) else vm.name
 
     def beats(self, vm: Vm) -> bool:
         """Whether it is a service that has said so itself."""
         said = bool(self._watch.books.services[vm.slot]["beats"])
-        return said and self.folder_of(vm) is not None
+        return said and self.vm_folder(vm) is not None
 
     def is_kept(self, vm: Vm) -> bool | None:
         """Whether its keeper means it to run; None of a VM that is no service."""
         folder = self._folder(vm)
         if folder is None:
             return None
-        return folder.path.exists() and not folder.ending.exists()
+        return folder.path.exists() and not folder.is_ending(vm.pid)
 
     def _sign_ns(self, slot: int) -> int:
         books = self._watch.books
@@ -101,21 +115,20 @@ class ServiceCase:
         now_ns = self._watch.clock.now_ns()
         return Moment(now_ns, task.runtime_ns, task.state == "R", held)
 
-    async def _service(
-        self, vm: Vm, suspicion: Suspicion, folder: ServiceFolder
-    ) -> Look:
+    async def _service(self, vm: Vm, suspicion: Suspicion, folder: VmFolder) -> Look:
         """Ask it for a beat, and wait for one on its vCPU's fair clock."""
         first_ns = self._sign_ns(vm.slot)
         if first_ns > suspicion.since_ns:
             return Refuted("it beats")
         request = asyncio.create_task(order(folder.control, "beat", ANSWER_SECONDS))
         now, fair_ns = self._moment(vm), 0
+        name = self.subject(vm)
         try:
             while True:
                 before, now = now, self._moment(vm)
                 fair_ns += answer_time_ns(before, now)
                 look = judge_service(
-                    name=vm.name,
+                    name=name,
                     first_sign_ns=first_ns,
                     sign_ns=self._sign_ns(vm.slot),
                     fair_ns=fair_ns,

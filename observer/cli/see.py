@@ -41,7 +41,7 @@ def _ask_status(config: Path | None) -> dict[str, Any]:
 
 def _row(vm: dict[str, Any]) -> list[str]:
     return [
-        vm["name"],
+        f"{vm['name']} (spare)" if vm["spare"] else vm["name"],
         str(vm["pid"]),
         vm["state"] + (" (inhibited)" if vm["inhibited_ns"] else ""),
         str(vm["vcpus"]),
@@ -122,7 +122,7 @@ def check(config: Path | None, vm: str) -> int:
 
     Codes are OCF's, so that Pacemaker or a Nagios-like monitor can call it.
     """
-    found = {v["name"]: v for v in _ask_status(config)["vms"]}
+    found = {v["name"]: v for v in _ask_status(config)["vms"] if not v["spare"]}
     if vm not in found:
         click.echo(f"{vm}: not running")
         return CHECK_NOT_RUNNING

@@ -18,8 +18,6 @@ from observer.errors import DeadlineError, HostError, ProgramError, UsageError
 from observer.services.folder import RUNTIME, service_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from observer.services.record import Record
 
 __all__ = ["service"]
@@ -47,15 +45,6 @@ def _runs(record: Record | None) -> bool:
 def _started() -> set[str]:
     """Services that were started, and not ended, whatever images.toml says by now."""
     return {path.name for path in RUNTIME.iterdir()} if RUNTIME.exists() else set()
-
-
-def _with_spares(names: tuple[str, ...], known: Collection[str]) -> list[str]:
-    """The services, each followed by its spare where it has one."""
-    from observer.services.images import spare_of
-
-    return [
-        n for name in names for n in (name, spare_of(name)) if n == name or n in known
-    ]
 
 
 def _clear_away(name: str) -> None:
@@ -113,10 +102,8 @@ def _start(name: str) -> None:
 @click.argument("names", nargs=-1, required=True)
 def up(names: tuple[str, ...]) -> None:
     """Start the services NAMES; those that are up already are left alone."""
-    from observer.services.images import images_file, read_images
-
     _need_root()
-    for name in _with_spares(names, read_images(images_file())):
+    for name in names:
         if not _runs(record := _record_of(name)):
             if record is not None and record.pid is None:
                 raise ProgramError(
@@ -158,7 +145,7 @@ def _end(record: Record) -> None:
 def down(names: tuple[str, ...]) -> None:
     """End the services NAMES; those that are not up are left alone."""
     _need_root()
-    for name in _with_spares(names, _started()):
+    for name in names:
         if (record := _record_of(name)) is None:
             _clear_away(name)
             click.echo(f"{name} is not up")
@@ -167,10 +154,8 @@ def down(names: tuple[str, ...]) -> None:
         click.echo(f"{name} is down")
 
 
-@service.command()
-@click.argument("names", nargs=-1, required=True)
-def restart(names: tuple[str, ...]) -> None:
-    """Start the services NAMES again on what they had in hand; no frame is lost."""
+def _replace(names: tuple[str, ...], order_: str) -> None:
+    """Have another life take the place of each, by this order to its keeper."""
     import asyncio
 
     from observer.services.control import order
@@ -183,10 +168,24 @@ def restart(names: tuple[str, ...]) -> None:
             raise UsageError(
                 f"{name} is not up: start it (observer service up {name})."
             )
-        line = f"restart {record.pid}"
+        line = f"{order_} {record.pid}"
         asyncio.run(order(folder.keeper, line, RESTART_SECONDS))
         record = _record_of(name)
         click.echo(f"{name} is up: process {record.pid if record else '-'}")
+
+
+@service.command()
+@click.argument("names", nargs=-1, required=True)
+def restart(names: tuple[str, ...]) -> None:
+    """Start the services NAMES again on what they had in hand; no frame is lost."""
+    _replace(names, "restart")
+
+
+@service.command()
+@click.argument("names", nargs=-1, required=True)
+def switch(names: tuple[str, ...]) -> None:
+    """Let the spares of the services NAMES serve in their place; no frame is lost."""
+    _replace(names, "switch")
 
 
 def _state_of(record: Record | None) -> str:
@@ -208,11 +207,9 @@ def status() -> None:
     rows = []
     for name, spec in specs.items():
         record = records.get(name)
-        ports = ", ".join(
-            f"{port.tap} in {port.bridge}" if port.bridge else port.tap
-            for port in spec.ports
-        )
+        ports = ", ".join(f"{port.tap} in {port.bridge}" for port in spec.ports)
         pid = str(record.pid) if record and _runs(record) else "-"
+        spare = str(record.spare) if record and record.spare else "-"
         memory = f"{spec.memory_mib} MiB"
-        rows.append((name, _state_of(record), pid, memory, ports))
-    print_table(("NAME", "STATE", "PID", "MEMORY", "PORTS"), rows)
+        rows.append((name, _state_of(record), pid, spare, memory, ports))
+    print_table(("NAME", "STATE", "PID", "SPARE", "MEMORY", "PORTS"), rows)

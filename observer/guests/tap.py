@@ -15,24 +15,29 @@ from pyroute2 import IPRoute
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["open_tap", "silence", "tap"]
+__all__ = ["attach", "open_tap", "silence", "tap"]
 
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
-IFF_TAP, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x1000, 0x4000
+IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
 PREFIX = 24
 
 
-def open_tap(name: str) -> int:
+def open_tap(name: str, *, many_queues: bool = False) -> int:
     """Make the interface, or attach to it; it lasts as long as the descriptor."""
-    request = struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI | IFF_VNET_HDR)
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(device, TUNSETIFF, request)
+        attach(device, name, many_queues=many_queues)
     except OSError:
         os.close(device)
         raise
     return device
+
+
+def attach(device: int, name: str, *, many_queues: bool) -> None:
+    """Make an open tun device a queue of the interface."""
+    flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (IFF_MULTI_QUEUE if many_queues else 0)
+    fcntl.ioctl(device, TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
 
 
 def _set_persistent(name: str, *, persistent: bool) -> None:

@@ -19,19 +19,22 @@ _SERVICES = (VerdictKind.SERVICE_HUNG, VerdictKind.PART_HUNG)
 FITTING: dict[StepKind, tuple[VerdictKind, ...]] = {
     StepKind.CONTINUE: (VerdictKind.VMM_STOPPED,),
     StepKind.RESET_PART: (VerdictKind.PART_HUNG,),
+    StepKind.SWITCH_TO_SPARE: (*_SERVICES, *_PROCESSES),
     StepKind.RESTART_SERVICE: (*_SERVICES, *_PROCESSES),
     StepKind.INJECT_NMI: _GUESTS,
     StepKind.RESET_GUEST: _GUESTS,
 }
 """What each step can mend at all; a ladder that names it elsewhere is refused."""
 
+_ANEW = (
+    Step(StepKind.SWITCH_TO_SPARE, SECOND),
+    Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),
+)
+
 LADDERS: dict[VerdictKind, tuple[Step, ...]] = {
-    VerdictKind.VMM_CRASHED: (Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),),
-    VerdictKind.VMM_STOPPED: (
-        Step(StepKind.CONTINUE, SECOND),
-        Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),
-    ),
-    VerdictKind.VMM_HUNG: (Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),),
+    VerdictKind.VMM_CRASHED: _ANEW,
+    VerdictKind.VMM_STOPPED: (Step(StepKind.CONTINUE, SECOND), *_ANEW),
+    VerdictKind.VMM_HUNG: _ANEW,
     VerdictKind.BACKEND_CRASHED: (),
     VerdictKind.BACKEND_HUNG: (),
     VerdictKind.BACKEND_STARVED: (),  # no restart gives it a CPU
@@ -44,10 +47,10 @@ LADDERS: dict[VerdictKind, tuple[Step, ...]] = {
         Step(StepKind.INJECT_NMI, 2 * SECOND),
         Step(StepKind.RESET_GUEST, 120 * SECOND),
     ),
-    VerdictKind.SERVICE_HUNG: (Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),),
+    VerdictKind.SERVICE_HUNG: _ANEW,
     VerdictKind.PART_HUNG: (
         Step(StepKind.RESET_PART, SECOND, tries=2, cool_down_ns=50 * MS),
-        Step(StepKind.RESTART_SERVICE, 10 * SECOND, tries=2),
+        *_ANEW,
     ),
 }
 """What is done where the policy says nothing else; an empty one escalates at once."""

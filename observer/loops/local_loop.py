@@ -31,6 +31,7 @@ __all__ = [
     "paid",
     "resumed",
     "step_of",
+    "unfit",
 ]
 
 PATIENCE_NS = 60 * SECOND  # a repair waits so long for what it uses
@@ -58,11 +59,8 @@ class LocalLoop(msgspec.Struct, frozen=True):
     rung: int = 0
     attempt: int = 0  # of this rung, those begun
     why: str = ""
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a step has been tried already."""
-        return bool(self.rung or self.attempt)
+    has_begun: bool = False
+    """Whether a step has been tried already."""
 
     @property
     def over(self) -> bool:
@@ -99,6 +97,7 @@ def resumed(  # noqa: PLR0913 - what a journal knows of it
         rung=rung,
         attempt=attempt,
         why="the observer was started again",
+        has_begun=bool(rung or attempt),
     )
 
 
@@ -124,6 +123,7 @@ def begin(loop: LocalLoop, now_ns: int) -> LocalLoop:
         state=State.REPAIRING,
         until_ns=now_ns + step_of(loop).deadline_ns,
         attempt=loop.attempt + 1,
+        has_begun=True,
     )
 
 
@@ -162,6 +162,13 @@ def _failed(loop: LocalLoop, why: str, now_ns: int) -> LocalLoop:
     return msgspec.structs.replace(
         loop, state=State.COOLING, until_ns=now_ns + step.cool_down_ns, why=why
     )
+
+
+def unfit(loop: LocalLoop, why: str, now_ns: int) -> LocalLoop:
+    """The step that comes next is none for this subject, so the one after it does."""
+    if loop.state is not State.CONFIRMED:
+        return loop
+    return _next_rung(loop, f"{step_of(loop).do}: {why}", now_ns)
 
 
 def acted(

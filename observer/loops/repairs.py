@@ -30,6 +30,7 @@ from observer.loops.local_loop import (
     paid,
     resumed,
     step_of,
+    unfit,
 )
 from observer.model import Outcome, Repair, Result, StepKind, Verdict
 
@@ -159,6 +160,7 @@ class Repairs:
                 self._move(key, paid(loop, now_ns))
             else:
                 self._move(key, expired(loop, now_ns))
+            self._pass_over_unfit(key, now_ns)
         self._forget_begun(now_ns)
         choice = choose(
             self.loops,
@@ -175,6 +177,17 @@ class Repairs:
         for key in choice.begin:
             self._begin(key, now_ns)
         self._look_again(now_ns, choice.again_ns)
+
+    def _pass_over_unfit(self, key: Key, now_ns: int) -> None:
+        """A step that its actuator calls unfit is not one that has failed."""
+        while (loop := self.loops.get(key)) and loop.state is State.CONFIRMED:
+            step = step_of(loop)
+            try:
+                self._actuators[step.do].plan(Repair(loop.verdict, step, 1))
+            except UnfitError as e:
+                self._move(key, unfit(loop, e.message, now_ns))
+                continue
+            return
 
     def _forget_begun(self, now_ns: int) -> None:
         while self._begun and self._begun[0][0] < now_ns - self._policy.rates.window_ns:

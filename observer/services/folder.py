@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where a service VM's sockets and its record lie.
 
-The folder is root's; what QEMU makes itself lies in one below it that is QEMU's user's.
+The folder is root's; what QEMU makes itself lies in one below it that is QEMU's user's:
+one for the VM that serves, one for its spare.
 """
 
 from __future__ import annotations
@@ -11,16 +12,51 @@ from pathlib import Path
 
 import msgspec
 
-__all__ = ["RUNTIME", "ServiceFolder", "is_name", "service_folder"]
+__all__ = [
+    "RUNTIME",
+    "ServiceFolder",
+    "VmFolder",
+    "is_name",
+    "replace_text",
+    "service_folder",
+]
 
 RUNTIME = Path("/run/observer-services")
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}")
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write a file that is whole whenever somebody reads it."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    new.replace(path)
+
+
 def is_name(name: str) -> bool:
     """Whether a service may be called so: it becomes part of a path."""
     return _NAME.fullmatch(name) is not None
+
+
+class VmFolder(msgspec.Struct, frozen=True):
+    """The files of one VM."""
+
+    path: Path
+
+    @property
+    def control(self) -> Path:
+        """The control port."""
+        return self.path / "control"
+
+    @property
+    def qmp(self) -> Path:
+        """QEMU's monitor."""
+        return self.path / "qmp"
+
+    @property
+    def console(self) -> Path:
+        """What it prints."""
+        return self.path / "console"
 
 
 class ServiceFolder(msgspec.Struct, frozen=True):
@@ -29,24 +65,24 @@ class ServiceFolder(msgspec.Struct, frozen=True):
     path: Path
 
     @property
-    def vm(self) -> Path:
-        """What is the VM's own."""
-        return self.path / "vm"
+    def vm(self) -> VmFolder:
+        """Of the VM that serves: a link, which a switch to the spare changes."""
+        return VmFolder(self.path / "vm")
 
-    @property
-    def control(self) -> Path:
-        """The control port."""
-        return self.vm / "control"
+    def seat(self, number: int) -> VmFolder:
+        """Of one of the two VMs that there may be, whichever serves."""
+        return VmFolder(self.path / f"vm{number}")
 
-    @property
-    def qmp(self) -> Path:
-        """QEMU's monitor."""
-        return self.vm / "qmp"
+    def vm_of(self, qmp: str) -> VmFolder:
+        """Of the VM with this monitor; what a VMM says of itself leads nowhere else."""
+        return VmFolder(self.path / Path(qmp).parent.name)
 
-    @property
-    def console(self) -> Path:
-        """What it prints."""
-        return self.vm / "console"
+    def vm_is(self, folder: VmFolder) -> None:
+        """Say which of the two serves."""
+        new = self.path / "vm.new"
+        new.unlink(missing_ok=True)
+        new.symlink_to(folder.path.name)
+        new.replace(self.vm.path)
 
     @property
     def record(self) -> Path:
@@ -60,8 +96,19 @@ class ServiceFolder(msgspec.Struct, frozen=True):
 
     @property
     def ending(self) -> Path:
-        """Is there when the VM is ended on purpose."""
+        """Names the processes that were last ended on purpose."""
         return self.path / "ending"
+
+    def ends(self, *pids: int) -> None:
+        """Say who is being ended on purpose."""
+        replace_text(self.ending, " ".join(map(str, pids)))
+
+    def is_ending(self, pid: int) -> bool:
+        """Whether that process was ended on purpose."""
+        try:
+            return str(pid) in self.ending.read_text().split()
+        except FileNotFoundError:
+            return False
 
 
 def service_folder(runtime: Path, name: str) -> ServiceFolder | None:

@@ -18,13 +18,14 @@ import msgspec
 from observer.errors import HostError, UsageError
 from observer.services.launch import Handed
 from observer.services.links import join, open_port, remove_empty_bridges
+from observer.services.tap_queue import lone_queue
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from observer.services.images import ServiceSpec
 
-__all__ = ["kvm_group", "opened", "with_vhost"]
+__all__ = ["in_use", "kvm_group", "opened", "standing_by", "with_vhost"]
 
 SECTOR_BYTES = 512
 
@@ -33,6 +34,11 @@ def _open_memory(name: str, spec: ServiceSpec) -> int:
     memory = os.memfd_create(f"service-{name}", os.MFD_CLOEXEC)
     os.ftruncate(memory, spec.memory_mib << 20)
     return memory
+
+
+def _available_mib(meminfo: Path = Path("/proc/meminfo")) -> int:
+    lines = (line.split() for line in meminfo.read_text().splitlines())
+    return next(int(line[1]) for line in lines if line[0] == "MemAvailable:") >> 10
 
 
 def _open_vhost() -> int:
@@ -95,10 +101,8 @@ def _open_image(path: Path) -> int:
 
 
 @contextmanager
-def opened(
-    name: str, spec: ServiceSpec, image_file: Path
-) -> Iterator[tuple[ServiceSpec, Handed]]:
-    """Open what the VM is handed, but vhost; the spec comes with words that say it."""
+def opened(spec: ServiceSpec, image_file: Path) -> Iterator[Handed]:
+    """Open what a service's VMs share; its bridges go at the end, if empty."""
     with ExitStack() as stack:
         image = _open_image(image_file)
         stack.callback(os.close, image)
@@ -108,18 +112,47 @@ def opened(
             stack.callback(os.close, disk)
             if stat.S_ISBLK(os.fstat(disk).st_mode):
                 driver = "host_device"
+        stack.callback(remove_empty_bridges, spec.ports)
+        yield Handed(image, disk, driver)
+
+
+@contextmanager
+def in_use(
+    name: str, spec: ServiceSpec, shared: Handed
+) -> Iterator[tuple[ServiceSpec, Handed]]:
+    """Add memory and taps for the VM that serves; the spec's words say all of it."""
+    with ExitStack() as stack:
         memory = _open_memory(name, spec)
         stack.callback(os.close, memory)
-        stack.callback(remove_empty_bridges, spec.ports)
         taps = []
         for port in spec.ports:
-            taps.append(open_port(port))
+            taps.append(open_port(port, many_queues=spec.spare))
             stack.callback(os.close, taps[-1])
             address = join(port)
-            if disk is not None:  # the host on that bridge is who may use it
+            if spec.disk is not None:  # the host on that bridge is who may use it
                 words = f"{spec.words} aoe.allow={address}"
                 spec = msgspec.structs.replace(spec, words=words)
-        yield spec, Handed(image, memory, tuple(taps), (), disk, driver)
+        yield spec, replace(shared, memory=memory, taps=tuple(taps))
+
+
+@contextmanager
+def standing_by(name: str, spec: ServiceSpec, serving: Handed) -> Iterator[Handed]:
+    """Add memory and lone queues for a spare, which may read the serving's memory."""
+    if (free := _available_mib()) < spec.memory_mib:
+        raise HostError(
+            f"There is no memory for the spare of {name}: it needs {spec.memory_mib} "
+            f"MiB, {free} are left; free some, or take `spare` out of images.toml."
+        )
+    with ExitStack() as stack:
+        memory = _open_memory(name, spec)
+        stack.callback(os.close, memory)
+        taps = []
+        for _ in spec.ports:
+            taps.append(lone_queue())
+            stack.callback(os.close, taps[-1])
+        yield replace(
+            serving, memory=memory, taps=tuple(taps), other_memory=serving.memory
+        )
 
 
 @contextmanager

@@ -7,16 +7,17 @@ import hashlib
 import zlib
 from pathlib import Path
 
-__all__ = ["is_service_user", "mac_of", "user_of"]
+__all__ = ["is_service_user", "mac_of", "users_of"]
 
 # Above systemd's DynamicUser= and below the first range of /etc/subuid.
 FIRST_USER, USERS = 70_000, 20_000
 LOCAL_UNICAST = 0x02
 
 
-def user_of(name: str) -> int:
-    """The user that runs the service's VMM; two names may share one by chance."""
-    return FIRST_USER + zlib.crc32(name.encode()) % USERS
+def users_of(name: str) -> tuple[int, int]:
+    """Those that run the service's two VMMs; two names may share them by chance."""
+    first = FIRST_USER + zlib.crc32(name.encode()) % (USERS // 2) * 2
+    return first, first + 1
 
 
 def is_service_user(user: int) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from observer.errors import ConfigError, UsageError
 from observer.services.aoe import target_of
 from observer.services.folder import is_name
-from observer.services.identity import user_of
+from observer.services.identity import users_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,25 +23,20 @@ __all__ = [
     "images_file",
     "placed_images",
     "read_images",
-    "spare_of",
 ]
 
 T = TypeVar("T")
 ETC = Path("/etc/observer/images.toml")
-SPARE = "-spare"
 NAME_BYTES = 15  # IFNAMSIZ of the kernel's linux/if.h, less the final zero
 SMALLEST_MIB, LARGEST_MIB = 8, 1024
 SMALLEST_MTU, LARGEST_MTU = 576, 9000
 
 
 class Port(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One virtio-net device: its tap on the host, and the bridge that it joins.
-
-    A spare's joins none until it is switched in.
-    """
+    """One virtio-net device: its tap on the host, and the bridge that it joins."""
 
     tap: str
-    bridge: str | None = None
+    bridge: str
     mtu: int = 1500
 
 
@@ -76,10 +71,8 @@ def _is_device(name: str) -> bool:
 
 
 def _wrong_port(port: Port) -> Iterator[str]:
-    if port.bridge is None:
-        yield f"{port.tap} has no bridge"
     for device in (port.tap, port.bridge):
-        if device is not None and not _is_device(device):
+        if not _is_device(device):
             yield f"{device!r} is no name of a network device"
     if not SMALLEST_MTU <= port.mtu <= LARGEST_MTU:
         yield f"an mtu is {SMALLEST_MTU} to {LARGEST_MTU}"
@@ -95,29 +88,12 @@ def _wrong(name: str, spec: ServiceSpec) -> Iterator[str]:
         yield f"{name}.ports: at least one"
     for port in spec.ports:
         yield from (f"{name}.ports: {wrong}" for wrong in _wrong_port(port))
-    if spec.spare and not is_name(spare_of(name)):
-        yield f"{name}.spare: its name, {spare_of(name)}, is too long"
+    if spec.spare and spec.memory_mib & (spec.memory_mib - 1):
+        yield f"{name}.memory_mib: a power of two, so that its spare can read it"
     try:
         target_of(spec.words)
     except ValueError:
         yield f"{name}.words: aoe.shelf and aoe.slot are numbers"
-    if spec.spare and spec.disk:
-        yield f"{name}.spare: a disk has one writer, so it has no spare that runs"
-
-
-def spare_of(name: str) -> str:
-    """What the spare of a service is called."""
-    return f"{name}{SPARE}"
-
-
-def _standby(spec: ServiceSpec) -> ServiceSpec:
-    """The same, on taps of its own that are in no bridge."""
-    length = NAME_BYTES - len(SPARE)
-    ports = tuple(
-        msgspec.structs.replace(port, tap=f"{port.tap[:length]}{SPARE}", bridge=None)
-        for port in spec.ports
-    )
-    return msgspec.structs.replace(spec, ports=ports, spare=False)
 
 
 def _twice(things: Iterable[T]) -> Iterator[T]:
@@ -131,17 +107,17 @@ def _twice(things: Iterable[T]) -> Iterator[T]:
 def _clashes(services: dict[str, ServiceSpec]) -> Iterator[str]:
     """What two of them cannot both have."""
     for tap in _twice(port.tap for spec in services.values() for port in spec.ports):
-        yield f"the tap {tap} is named twice (a spare's is its service's, cut short)"
+        yield f"the tap {tap} is named twice"
     disks = (spec for spec in services.values() if spec.disk)
     for shelf, slot in _twice(target_of(spec.words) for spec in disks):
         yield f"two disks are e{shelf}.{slot}: give one another aoe.shelf or aoe.slot"
-    for user in _twice(map(user_of, services)):
-        same = " and ".join(name for name in services if user_of(name) == user)
+    for user in _twice(u for name in services for u in users_of(name)):
+        same = " and ".join(name for name in services if user in users_of(name))
         yield f"{same} would be the same user: give one another name"
 
 
 def read_images(path: Path) -> dict[str, ServiceSpec]:
-    """Name -> service, spares too.  Raises ConfigError with file, key and reason."""
+    """Name -> service.  Raises ConfigError with file, key and reason."""
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=dict[str, ServiceSpec])
     except OSError as e:
@@ -151,10 +127,6 @@ def read_images(path: Path) -> dict[str, ServiceSpec]:
     wrong = next((w for item in found.items() for w in _wrong(*item)), None)
     if wrong:
         raise ConfigError(f"{path}: {wrong}.")
-    spares = {spare_of(n): _standby(spec) for n, spec in found.items() if spec.spare}
-    if both := next(iter(spares.keys() & found.keys()), None):
-        raise ConfigError(f"{path}: {both} is the name of a spare.")
-    found |= spares
     if clash := next(_clashes(found), None):
         raise ConfigError(f"{path}: {clash}.")
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from observer.services.identity import mac_of
 
 if TYPE_CHECKING:
-    from observer.services.folder import ServiceFolder
+    from observer.services.folder import VmFolder
     from observer.services.images import ServiceSpec
 
 __all__ = ["ECAM", "Handed", "as_user", "qemu_argv"]
@@ -23,16 +23,18 @@ class Handed:
     """Open descriptors that QEMU gets; it opens nothing else of the host's but KVM."""
 
     image: int
-    memory: int
-    taps: tuple[int, ...]
-    vhosts: tuple[int, ...]
     disk: int | None
-    disk_driver: str = "file"
+    disk_driver: str
+    memory: int = -1
+    taps: tuple[int, ...] = ()
+    vhosts: tuple[int, ...] = ()
+    other_memory: int | None = None
+    """Of the VM that this one stands by for, to be read when that has died."""
 
     def all(self) -> tuple[int, ...]:
         """Every one of them."""
-        disk = () if self.disk is None else (self.disk,)
-        return (self.image, self.memory, *self.taps, *self.vhosts, *disk)
+        some = (fd for fd in (self.disk, self.other_memory) if fd is not None)
+        return (self.image, self.memory, *self.taps, *self.vhosts, *some)
 
 
 # Where QEMU's microvm has the configuration space of PCI (its hw/i386/microvm.c).
@@ -48,9 +50,10 @@ def as_user(user: int, kvm_group: int | None) -> list[str]:
     return ["setpriv", *ids, *no_rights, "--pdeathsig", "KILL", "--"]
 
 
-def qemu_argv(spec: ServiceSpec, folder: ServiceFolder, handed: Handed) -> list[str]:
-    """QEMU for the service that the folder is called after."""
-    name = folder.path.name
+def qemu_argv(
+    name: str, spec: ServiceSpec, folder: VmFolder, handed: Handed
+) -> list[str]:
+    """QEMU for a service of this name."""
     size = f"{spec.memory_mib}M"
     ram = f"memory-backend-file,id=ram,size={size},share=on,mem-path="
     argv = ["qemu-system-x86_64", "-name", f"guest={name},debug-threads=on"]
@@ -73,6 +76,10 @@ def qemu_argv(spec: ServiceSpec, folder: ServiceFolder, handed: Handed) -> list[
         argv += ["-netdev", f"tap,id=port{k},fd={tap},vhost=on,vhostfd={vhost}"]
         device = f"virtio-net-pci,netdev=port{k},mac={mac_of(name, k)},romfile="
         argv += ["-device", device]
+    if handed.other_memory is not None:
+        other = f"memory-backend-file,id=other,size={size},share=on,readonly=on"
+        argv += ["-object", f"{other},mem-path=/proc/self/fd/{handed.other_memory}"]
+        argv += ["-device", "ivshmem-plain,memdev=other"]
     if handed.disk is not None:
         argv += ["-add-fd", f"fd={handed.disk},set=1"]
         # Not opened read-only first: there is one descriptor, for writing.

@@ -29,7 +29,7 @@ QUEUE_FRAMES = 8192
 OURS = "observer"  # the alias of a bridge that we made, and may remove
 
 
-def open_port(port: Port) -> int:
+def open_port(port: Port, *, many_queues: bool) -> int:
     """Make the tap of a port; its descriptor."""
     with IPRoute() as ip:
         if ip.link_lookup(ifname=port.tap):
@@ -38,7 +38,7 @@ def open_port(port: Port) -> int:
                 "name another in images.toml."
             )
     try:
-        return open_tap(port.tap)
+        return open_tap(port.tap, many_queues=many_queues)
     except OSError as e:
         raise HostError(
             f"The tap {port.tap} cannot be made ({e.strerror}): load the module tun, "
@@ -65,16 +65,13 @@ def _bridge(ip: IPRoute, name: str, mtu: int) -> int:
     return int(found[0])
 
 
-def join(port: Port) -> str | None:
-    """Put a tap into its bridge, if it has one, and both up; the bridge's address."""
+def join(port: Port) -> str:
+    """Put a tap into its bridge, and both up; the bridge's address."""
     silence(port.tap)
     with IPRoute() as ip:
         (tap,) = ip.link_lookup(ifname=port.tap)
         try:
             ip.link("set", index=tap, txqlen=QUEUE_FRAMES)
-            if port.bridge is None:
-                ip.link("set", index=tap, mtu=port.mtu, state="up")
-                return None
             bridge = _bridge(ip, port.bridge, port.mtu)
             ip.link("set", index=tap, mtu=port.mtu, master=bridge, state="up")
             (link,) = ip.get_links(bridge)
@@ -89,7 +86,7 @@ def join(port: Port) -> str | None:
 def remove_empty_bridges(ports: Iterable[Port]) -> None:
     """Remove bridges that we made and that nobody uses any more."""
     with IPRoute() as ip:
-        names = {port.bridge for port in ports if port.bridge} - held_links()
+        names = {port.bridge for port in ports} - held_links()
         for index in (i for name in names for i in ip.link_lookup(ifname=name)):
             (link,) = ip.get_links(index)
             ported = any(p.get_attr("IFLA_MASTER") == index for p in ip.get_links())

@@ -9,11 +9,9 @@ QEMU reads one as soon as it has a tap, and throws it away once vhost is there (
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 import socket
-import struct
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING
 from pyroute2 import IPRoute, NetlinkError
 
 from observer.errors import HostError, ProgramError
+from observer.services.tap_queue import tap_header_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,17 +29,13 @@ __all__ = ["PARKED_BYTES", "Parking"]
 PARKED_BYTES = 16 << 20  # for each tap; what comes beyond is dropped and counted there
 SETTLE_SECONDS, PAUSE_SECONDS = 0.02, 0.001
 LARGEST_FRAME = 1 << 17
-HEADER_BYTES = struct.Struct("<i")
-TUNGETVNETHDRSZ = 0x800454D7
 PACKET_HEADER_BYTES = 10  # struct virtio_net_hdr, without the number of buffers
 SOL_PACKET, PACKET_QDISC_BYPASS, PACKET_VNET_HDR = 263, 20, 15
 
 
 def _taken_out(tap: int) -> list[bytes]:
     """All frames that wait in a tap, each behind a header as a packet socket has it."""
-    answer = bytearray(HEADER_BYTES.size)
-    fcntl.ioctl(tap, TUNGETVNETHDRSZ, answer)
-    (header,) = HEADER_BYTES.unpack(answer)
+    header = tap_header_bytes(tap)
     os.set_blocking(tap, False)
     frames = []
     with suppress(BlockingIOError):
@@ -60,10 +55,10 @@ def _put_in(name: str, frames: Sequence[bytes]) -> None:
 
 
 class Parking:
-    """The taps of one VM, by name, with their descriptors."""
+    """The taps of one service, by name, with the queue that serves each."""
 
     def __init__(self, taps: dict[str, int]) -> None:
-        self._taps, self._held = taps, False
+        self.taps, self._held = taps, False
         self._frames: dict[str, list[bytes]] = {}
         self._ip = IPRoute()
         self._links = [self._ip.link_lookup(ifname=name)[0] for name in taps]
@@ -80,7 +75,7 @@ class Parking:
                 self._ip.tc(command, "plug", link, **what)
         except NetlinkError as e:
             raise HostError(
-                f"Frames cannot be held on {', '.join(self._taps)} "
+                f"Frames cannot be held on {', '.join(self.taps)} "
                 f"({os.strerror(e.code)}): load the module sch_plug, and leave taps "
                 "as they are."
             ) from e
@@ -94,13 +89,13 @@ class Parking:
     def settle(self) -> None:
         """Let vhost take what it has room for, so that nobody else reads beside it."""
         deadline = time.monotonic() + SETTLE_SECONDS
-        taps = list(self._taps.values())
+        taps = list(self.taps.values())
         while select.select(taps, [], [], 0)[0] and time.monotonic() < deadline:
             time.sleep(PAUSE_SECONDS)
 
     def empty_taps(self) -> None:
         """Take out what waits in them; nobody else may read them meanwhile."""
-        for name, tap in self._taps.items():
+        for name, tap in self.taps.items():
             self._frames[name] = self._frames.get(name, []) + _taken_out(tap)
 
     def release(self) -> None:
@@ -110,7 +105,7 @@ class Parking:
                 _put_in(name, frames)
         except OSError as e:
             raise ProgramError(
-                f"Frames that waited for {', '.join(self._taps)} are lost "
+                f"Frames that waited for {', '.join(self.taps)} are lost "
                 f"({e.strerror}): see that the taps are up."
             ) from e
         finally:

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from observer.services.folder import replace_text
 from observer.services.images import ServiceSpec
 
 if TYPE_CHECKING:
     from observer.services.folder import ServiceFolder
 
-__all__ = ["READY", "Record", "read_record"]
+__all__ = ["READY", "SPARE", "Record", "read_record", "write_record"]
 
 READY = "up"  # what a keeper says once
+SPARE = "spare"  # as a part of its service
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -25,6 +27,12 @@ class Record(msgspec.Struct, frozen=True):
     keeper: int
     user: int
     spec: ServiceSpec
+    spare: int | None = None
+
+
+def write_record(folder: ServiceFolder, record: Record) -> None:
+    """Leave word of it, whole at any moment."""
+    replace_text(folder.record, msgspec.json.encode(record).decode())
 
 
 def read_record(folder: ServiceFolder) -> Record | None:

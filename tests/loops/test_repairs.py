@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 USES = {"net": ("store",), "disk": ("store",), "web-*": ("net", "disk")}
 CARE = RepairPolicy(dry_run=False, care=("net", "disk", "store", "web-*"), uses=USES)
-RESTART_SECONDS = 0.4
+RESTART_SECONDS, SWITCH_SECONDS = 0.4, 0.02
 
 
 @dataclass
@@ -43,6 +43,9 @@ class Host:
     """Those whose part is not mended by a reset."""
     restarts: list[tuple[str, int]] = field(default_factory=list)
     resets: list[str] = field(default_factory=list)
+    spares: set[str] = field(default_factory=set)
+    """Those that have one, until it serves."""
+    switches: list[tuple[str, int]] = field(default_factory=list)
     at_work: set[asyncio.Task[None]] = field(default_factory=set)
 
     def breaks(self, name: str, kind: VerdictKind, now_ns: int) -> Verdict:
@@ -61,6 +64,32 @@ class Host:
             self.restarts.append((name, life))
             await asyncio.sleep(RESTART_SECONDS)
             self.ill.discard(name)
+
+    async def switch(self, name: str, life: int) -> None:
+        """As a keeper does it, too; without a spare there is nothing to do."""
+        if self.lives[name] == life and name in self.spares:
+            self.lives[name] += 1
+            self.spares.discard(name)
+            self.switches.append((name, life))
+            await asyncio.sleep(SWITCH_SECONDS)
+            self.ill.discard(name)
+
+
+class Switch:
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def plan(self, repair: Repair) -> str:
+        if repair.verdict.vm not in self._host.spares:
+            raise UnfitError("it has no spare")
+        return f"switch {repair.verdict.vm}"
+
+    async def act(self, repair: Repair) -> None:
+        self.plan(repair)
+        verdict = repair.verdict
+        task = asyncio.create_task(self._host.switch(verdict.vm, verdict.pid))
+        self._host.at_work.add(task)
+        await asyncio.shield(task)
 
 
 class Restart:
@@ -108,8 +137,10 @@ class Scene:
     def start(self) -> None:
         self.journal = Journal(self._folder / "journal.db", "this boot")
         means = {
+            StepKind.SWITCH_TO_SPARE: Switch(self.host),
             StepKind.RESTART_SERVICE: Restart(self.host),
             StepKind.RESET_PART: Reset(self.host),
+            StepKind.INJECT_NMI: Restart(self.host),
         }
         self.repairs = Repairs(
             self.policy,
@@ -151,6 +182,26 @@ def test_a_part_is_reset_and_no_more(in_virtual_time: Run, tmp_path: Path) -> No
         assert scene.outcomes[0].step is StepKind.RESET_PART
         assert scene.outcomes[0].took_ns < 100 * MS
         assert not scene.host.restarts
+
+    in_virtual_time(main)
+
+
+def test_a_spare_comes_before_a_restart(in_virtual_time: Run, tmp_path: Path) -> None:
+    """Where there is one; the next time there is none left."""
+
+    async def main(loop: VirtualTime) -> None:
+        scene = Scene(loop, tmp_path)
+        scene.host.spares.add("net")
+        for _ in range(2):
+            scene.fault("net")
+            await scene.until_over()
+
+        assert [o.step for o in scene.outcomes] == [
+            StepKind.SWITCH_TO_SPARE,
+            StepKind.RESTART_SERVICE,
+        ]
+        assert scene.host.switches == [("net", 1)]
+        assert scene.host.restarts == [("net", 2)]
 
     in_virtual_time(main)
 
@@ -344,11 +395,17 @@ FAULTS = st.lists(
 
 
 @settings(deadline=None, max_examples=60)
-@given(faults=FAULTS, lives=MOMENTS, stubborn=st.booleans())
+@given(
+    faults=FAULTS,
+    lives=MOMENTS,
+    spares=st.sets(st.sampled_from(["net", "disk"])),
+    stubborn=st.booleans(),
+)
 def test_an_observer_may_die_at_any_moment(
     in_virtual_time: Run,
     faults: list[tuple[str, VerdictKind]],
     lives: list[float],
+    spares: set[str],
     *,
     stubborn: bool,
 ) -> None:
@@ -357,6 +414,7 @@ def test_an_observer_may_die_at_any_moment(
     async def main(loop: VirtualTime) -> None:
         with tempfile.TemporaryDirectory() as folder:
             scene = Scene(loop, Path(folder))
+            scene.host.spares |= spares
             if stubborn:
                 scene.host.stubborn |= {"net", "disk"}
             for name, kind in faults:
@@ -369,8 +427,9 @@ def test_an_observer_may_die_at_any_moment(
             await asyncio.sleep(2 * RESTART_SECONDS)
 
             assert not scene.host.ill
-            assert len(set(scene.host.restarts)) == len(scene.host.restarts)
-            assert all(life == 1 for _, life in scene.host.restarts)
+            ended = scene.host.restarts + scene.host.switches
+            assert len(set(ended)) == len(ended)
+            assert all(life == 1 for _, life in ended)
             assert not scene.journal.unfinished()
             scene.kill()
 

@@ -74,6 +74,13 @@ def leave_to_break() -> Iterator[None]:
 
 
 @pytest.fixture
+def spares(leave_to_break: None) -> None:  # noqa: ARG001 - changed here
+    """Of the services that are started meanwhile: each has one."""
+    text = ETC.read_text().replace("spare = false", "spare = true")
+    ETC.write_text(text.replace("[disk]\n", "[disk]\nspare = true\n"))
+
+
+@pytest.fixture
 def disk(leave_to_break: None, block_device: Path) -> Path:  # noqa: ARG001 - comes first
     """One that may be broken, found by this host."""
     return block_device

@@ -105,7 +105,7 @@ def test_io_goes_on_when_the_target_is_back(
     wait_until(lambda: not Path(f"/proc/{record.pid}").exists(), 10, "it was gone")
     time.sleep(3)  # the initiator backs off meanwhile
     service("up", "disk")
-    back_ns = DISK.console.stat().st_mtime_ns  # it says "disk up"
+    back_ns = DISK.vm.console.stat().st_mtime_ns  # it says "disk up"
     wait_until(lambda: writer.first_after(back_ns) is not None, 60, "it wrote again")
     gap_ms = ((writer.first_after(back_ns) or 0) - back_ns) / 1e6
     record_property("io_gap_ms", gap_ms)

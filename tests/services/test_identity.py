@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from pathlib import Path
 
-from observer.services.identity import is_service_user, mac_of, user_of
+from observer.services.identity import is_service_user, mac_of, users_of
 
 
 def test_a_user_belongs_to_services_alone() -> None:
     """Above the system's dynamic users, below the ranges that containers get."""
-    assert is_service_user(user_of("net"))
-    assert user_of("net") == user_of("net") != user_of("disk")
+    assert all(map(is_service_user, users_of("net")))
+    assert users_of("net") == users_of("net")
+    assert len({*users_of("net"), *users_of("disk")}) == 4
     for user in (0, 64_055, 65_519, 65_534, 100_000):
         assert not is_service_user(user)
 

@@ -30,8 +30,8 @@ def test_the_file_that_comes_with_it_is_good() -> None:
     [
         (GOOD.replace('"net.elf"', "5"), "image"),
         (GOOD + "spares = 1\n", "spares"),
-        (GOOD.replace('bridge = "b"', ""), "no bridge"),
-        (GOOD.replace("[[", 'spare = true\ndisk = "d"\n[['), "one writer"),
+        (GOOD.replace('bridge = "b"', ""), "bridge"),
+        (GOOD.replace("[[", "spare = true\nmemory_mib = 24\n[["), "power of two"),
         (GOOD.replace('tap = "a"', 'tap = "../../etc"'), "no name of a network device"),
         (GOOD.replace('tap = "a"', 'tap = ""'), "'' is no name"),
         (GOOD.replace('tap = "a"', 'tap = "sixteen-letters-"'), "no name of a network"),
@@ -50,12 +50,6 @@ def test_the_file_that_comes_with_it_is_good() -> None:
             .replace('"a"', '"c"'),
             "two disks are e0.0",
         ),
-        (
-            GOOD.replace("[[", "spare = true\n[[")
-            + GOOD.replace("net]", "net-spare]", 1).replace("[[net", "[[net-spare"),
-            "name of a spare",
-        ),
-        (GOOD.replace("net", "n" * 26).replace("[[", "spare = true\n[["), "too long"),
         ("[net", "Expected"),
     ],
 )
@@ -68,20 +62,6 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, said: str) -> None:
         read_images(file)
 
     assert str(file) in caught.value.message
-
-
-def test_a_spare_stands_by_on_taps_of_its_own(tmp_path: Path) -> None:
-    """In no bridge, and with names that a network device may have."""
-    file = tmp_path / "images.toml"
-    long = GOOD.replace('tap = "a"', 'tap = "fifteen-letters"')
-    file.write_text(long.replace("[[", "spare = true\n[["))
-
-    found = read_images(file)
-
-    assert list(found) == ["net", "net-spare"]
-    (port,) = found["net-spare"].ports
-    assert (port.tap, port.bridge) == ("fifteen-l-spare", None)
-    assert found["net-spare"].image == found["net"].image
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

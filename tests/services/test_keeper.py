@@ -10,7 +10,7 @@ import pytest
 
 from observer.errors import ObserverError
 from observer.services.images import Port, ServiceSpec
-from observer.services.keeper import kept_service
+from observer.services.kept_vm import kept_service
 
 NET = ServiceSpec("net.elf", (Port("obs-none", "obs-none-br"),))
 

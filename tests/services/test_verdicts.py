@@ -69,7 +69,7 @@ FAULTS = (
 
 
 def say(name: str, line: str) -> None:
-    asyncio.run(order(ServiceFolder(RUNTIME / name).control, line, 10.0))
+    asyncio.run(order(ServiceFolder(RUNTIME / name).vm.control, line, 10.0))
 
 
 def pid_of(name: str) -> int:
@@ -104,7 +104,7 @@ def inject(fault: Fault) -> None:
     if fault.name == "kill":
         os.kill(pid_of(fault.service), signal.SIGKILL)
         return
-    control = ServiceFolder(RUNTIME / fault.service).control
+    control = ServiceFolder(RUNTIME / fault.service).vm.control
     if fault.name.startswith("service-"):
         with pytest.raises((DeadlineError, ProgramError)):
             asyncio.run(order(control, f"fault {fault.name}", 0.5))

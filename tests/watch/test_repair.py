@@ -18,6 +18,8 @@ from observer.model import SuspicionKind, Verdict, VerdictKind
 if TYPE_CHECKING:
     from conftest import Scene
 
+ANEW = "switch-to-spare, else restart-service"
+
 
 def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
@@ -51,8 +53,8 @@ def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
     ("repair", "said"),
     [
         (RepairPolicy(), "would restart the VM"),
-        (RepairPolicy(care=("web*",)), "would restart-service"),
-        (RepairPolicy(care=("web*",), dry_run=False), "restart-service"),
+        (RepairPolicy(care=("web*",)), f"would {ANEW}"),
+        (RepairPolicy(care=("web*",), dry_run=False), ANEW),
         (
             RepairPolicy(
                 care=("web*",), dry_run=False, ladders={VerdictKind.VMM_CRASHED: ()}

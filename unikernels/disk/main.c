@@ -256,12 +256,23 @@ static void say_stats(void)
 	control_say(&service.control, "stats disk ignored=%lu free=%u", ignored, pool.nr_free);
 }
 
+static void announce(void);
+
+/* The tap that we have by now is that of who was here before. */
+static void take_over(void)
+{
+	port_wake(&port);
+	announce();
+}
+
 static bool obey(const char *line)
 {
 	if (is_word(line, "reset driver"))
 		reset_driver();
 	else if (is_word(line, "reset target"))
 		reset_target();
+	else if (is_word(line, "take over"))
+		take_over();
 	else
 		return false;
 	return true;

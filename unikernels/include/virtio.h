@@ -73,4 +73,7 @@ void acknowledge_devices(struct virtio_devices *devices);
 
 void virtio_kick(struct virtio_device *device, u16 queue, struct vring *ring);
 
+/* Also where the device did not want to be told. */
+void virtio_kick_anyway(struct virtio_device *device, u16 queue);
+
 #endif /* VIRTIO_H */

@@ -28,3 +28,13 @@ void kept_is_ours(void)
 	for (u32 k = 0; k < BUILD_ID_BYTES; k++)
 		left_by[k] = __build_id[NOTE_HEADER_BYTES + k];
 }
+
+bool kept_is_in(const u8 *memory)
+{
+	const volatile u8 *there = memory + (u64)left_by;
+
+	for (u32 k = 0; k < BUILD_ID_BYTES; k++)
+		if (there[k] != __build_id[NOTE_HEADER_BYTES + k])
+			return false;
+	return true;
+}

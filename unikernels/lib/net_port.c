@@ -145,6 +145,12 @@ u16 port_receive(struct net_port *port)
 	return NO_BUFFER;
 }
 
+void port_wake(struct net_port *port)
+{
+	virtio_kick_anyway(port->device, QUEUE_RECEIVE);
+	virtio_kick_anyway(port->device, QUEUE_SEND);
+}
+
 void port_adopt(struct net_port *port, const u16 *frames, u16 count)
 {
 	while (count) {

@@ -85,6 +85,11 @@ void virtio_kick(struct virtio_device *device, u16 queue, struct vring *ring)
 		device->transport->kick(device, queue);
 }
 
+void virtio_kick_anyway(struct virtio_device *device, u16 queue)
+{
+	device->transport->kick(device, queue);
+}
+
 void acknowledge_devices(struct virtio_devices *devices)
 {
 	for (u32 k = 0; k < devices->count; k++)

@@ -1,34 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio_pci.c: virtio 1.2, section 4.1, on bus 0, by MSI-X.  A device that the firmware has given
- * no addresses gets them here; one that lies where we have no mapping, or is too small for what we
- * read, is passed over.  The command line says where the configuration is, if not behind the ports
- * of old: pci.ecam=ADDRESS, which on QEMU's microvm is always the same. */
-#include "cmdline.h"
+/* virtio_pci.c: virtio 1.2, section 4.1, on bus 0, by MSI-X.  A device that is too small for what we
+ * read is passed over. */
 #include "cpu.h"
 #include "interrupts.h"
 #include "panic.h"
+#include "pci.h"
 #include "virtio.h"
 
-#define CONFIG_ADDRESS 0xcf8
-#define CONFIG_DATA    0xcfc
-#define CONFIG_ENABLE  0x80000000
-#define NR_SLOTS       32
-#define NR_FUNCTIONS   8
-
-#define PCI_IDS		 0x00
-#define PCI_COMMAND	 0x04
-#define PCI_HEADER	 0x0c
-#define PCI_BARS	 0x10
-#define PCI_SUBSYSTEM	 0x2c
-#define PCI_CAPABILITIES 0x34
-#define COMMAND_MEMORY	 2
-#define COMMAND_MASTER	 4
 #define STATUS_HAS_LIST	 0x100000
-#define HEADER_MANY	 0x800000
-#define NR_BARS		 6
-#define BAR_IO		 1
-#define BAR_64		 4
-#define BAR_FLAGS	 0xfu
 
 #define CAPABILITY_VENDOR 0x09
 #define CAPABILITY_MSIX	  0x11
@@ -47,11 +26,6 @@
 
 #define CONFIG_BYTES 8 /* the most that a driver here reads of it */
 
-#define DEVICES_START 0xc0000000ull /* what entry.S maps */
-#define DEVICES_END   0x100000000ull
-#define PLACES_END    0xe0000000ull /* of what we may give away */
-#define WORD_BYTES    24
-
 #define COMMON_OFFERED_SELECT  0x00
 #define COMMON_OFFERED	       0x04
 #define COMMON_ACCEPTED_SELECT 0x08
@@ -69,27 +43,6 @@
 #define COMMON_QUEUE_RESET     0x3a
 #define COMMON_BYTES	       0x3c
 #define NO_VECTOR	       0xffff
-
-static u64 ecam; /* 0: the ports */
-static u64 next_place = DEVICES_START;
-
-static u32 read_config(u32 function, u32 where)
-{
-	if (ecam)
-		return read_mmio32(ecam + (function << 12) + (where & 0xfc));
-	outl(CONFIG_ADDRESS, CONFIG_ENABLE | function << 8 | (where & 0xfc));
-	return inl(CONFIG_DATA);
-}
-
-static void write_config(u32 function, u32 where, u32 value)
-{
-	if (ecam) {
-		write_mmio32(ecam + (function << 12) + (where & 0xfc), value);
-		return;
-	}
-	outl(CONFIG_ADDRESS, CONFIG_ENABLE | function << 8 | (where & 0xfc));
-	outl(CONFIG_DATA, value);
-}
 
 static void set_status(struct virtio_device *device, u8 status)
 {
@@ -185,57 +138,11 @@ static const struct virtio_transport pci = {
 	.acknowledge = acknowledge,
 };
 
-/* The address of a part of a BAR, 0 where we cannot reach it. */
-static u64 place_in_bar(u32 function, u32 bar, u64 offset, u64 bytes)
-{
-	if (bar >= NR_BARS)
-		return 0;
-	u32 low = read_config(function, PCI_BARS + 4 * bar);
-	u64 base = low & ~BAR_FLAGS;
-
-	if (low & BAR_IO)
-		return 0;
-	if (low & BAR_64 && bar + 1 < NR_BARS)
-		base |= (u64)read_config(function, PCI_BARS + 4 * (bar + 1)) << 32;
-	if (base < DEVICES_START || base >= DEVICES_END || offset >= DEVICES_END - base ||
-	    bytes > DEVICES_END - base - offset)
-		return 0;
-	return base + offset;
-}
-
-static u64 place_for(u64 bytes)
-{
-	u64 place = (next_place + bytes - 1) & ~(bytes - 1);
-
-	if (!bytes || bytes & (bytes - 1) || place + bytes > PLACES_END)
-		return 0;
-	next_place = place + bytes;
-	return place;
-}
-
-/* Gives addresses to those BARs that have none (PCI 3.0, section 6.2.5.1). */
-static void place_bars(u32 function)
-{
-	u32 step;
-
-	for (u32 bar = 0; bar < NR_BARS; bar += step) {
-		u32 at = PCI_BARS + 4 * bar, low = read_config(function, at);
-		step = !(low & BAR_IO) && low & BAR_64 ? 2 : 1;
-		if (low & BAR_IO || low & ~BAR_FLAGS || (step == 2 && bar + 1 == NR_BARS))
-			continue;
-		if (step == 2 && read_config(function, at + 4))
-			continue;
-		write_config(function, at, 0xffffffff);
-		u32 mask = read_config(function, at) & ~BAR_FLAGS;
-		write_config(function, at, mask ? (u32)place_for(-mask) : 0);
-	}
-}
-
 static void take_structure(struct virtio_device *device, u32 function, u32 at)
 {
-	u32 kind = read_config(function, at) >> 24, bar = read_config(function, at + 4) & 0xff;
-	u32 offset = read_config(function, at + 8), bytes = read_config(function, at + 12);
-	u64 place = place_in_bar(function, bar, offset, bytes);
+	u32 kind = pci_read(function, at) >> 24, bar = pci_read(function, at + 4) & 0xff;
+	u32 offset = pci_read(function, at + 8), bytes = pci_read(function, at + 12);
+	u64 place = pci_place_in_bar(function, bar, offset, bytes);
 
 	/* the first that fits is the one to take (section 4.1.4.1) */
 	if (kind == STRUCTURE_COMMON && bytes >= COMMON_BYTES && !device->common)
@@ -245,15 +152,15 @@ static void take_structure(struct virtio_device *device, u32 function, u32 at)
 	if (kind == STRUCTURE_NOTIFY && place && !device->notify) {
 		device->notify = place;
 		device->notify_bytes = bytes;
-		device->notify_step = read_config(function, at + 16);
+		device->notify_step = pci_read(function, at + 16);
 	}
 }
 
 /* All queues share one message; without MSI-X we would not be woken. */
 static bool take_messages(u32 function, u32 at)
 {
-	u32 table = read_config(function, at + 4);
-	u64 entry = place_in_bar(function, table & 7, table & ~7u, MSIX_ENTRY_BYTES);
+	u32 table = pci_read(function, at + 4);
+	u64 entry = pci_place_in_bar(function, table & 7, table & ~7u, MSIX_ENTRY_BYTES);
 
 	if (!entry)
 		return false;
@@ -261,18 +168,18 @@ static bool take_messages(u32 function, u32 at)
 	write_mmio32(entry + 4, 0);
 	write_mmio32(entry + 8, VECTOR_DEVICE);
 	write_mmio32(entry + 12, 0); /* not masked */
-	write_config(function, at, (read_config(function, at) & ~(u32)MSIX_MASK_ALL) | MSIX_ENABLE);
+	pci_write(function, at, (pci_read(function, at) & ~(u32)MSIX_MASK_ALL) | MSIX_ENABLE);
 	return true;
 }
 
 static u32 id_of(u32 function)
 {
-	u32 ids = read_config(function, PCI_IDS), device = ids >> 16;
+	u32 ids = pci_read(function, PCI_IDS), device = ids >> 16;
 
 	if ((ids & 0xffff) != VENDOR || device < FIRST_TRANSITIONAL || device > LAST_MODERN)
 		return 0;
 	return device >= FIRST_MODERN ? device - FIRST_MODERN
-				      : read_config(function, PCI_SUBSYSTEM) >> 16;
+				      : pci_read(function, PCI_SUBSYSTEM) >> 16;
 }
 
 static bool take_device(struct virtio_device *device, u32 function)
@@ -280,15 +187,12 @@ static bool take_device(struct virtio_device *device, u32 function)
 	bool woken = false;
 
 	*device = (struct virtio_device){ .transport = &pci, .id = id_of(function) };
-	if (!device->id || !(read_config(function, PCI_COMMAND) & STATUS_HAS_LIST))
+	if (!device->id || !(pci_read(function, PCI_COMMAND) & STATUS_HAS_LIST))
 		return false;
-	place_bars(function);
-	write_config(function, PCI_COMMAND,
-		     (read_config(function, PCI_COMMAND) & 0xffff) | COMMAND_MEMORY |
-			     COMMAND_MASTER);
-	u32 at = read_config(function, PCI_CAPABILITIES) & 0xfc;
+	pci_enable(function);
+	u32 at = pci_read(function, PCI_CAPABILITIES) & 0xfc;
 	for (u32 k = 0; at && k < MAX_CAPABILITIES; k++) {
-		u32 head = read_config(function, at);
+		u32 head = pci_read(function, at);
 		if ((head & 0xff) == CAPABILITY_VENDOR)
 			take_structure(device, function, at);
 		if ((head & 0xff) == CAPABILITY_MSIX)
@@ -301,31 +205,16 @@ static bool take_device(struct virtio_device *device, u32 function)
 	return true;
 }
 
-/* The address register keeps what is written to it; microvm has no such port. */
-static bool there_is_pci(const char *words)
+static void look_at(u32 function, void *into)
 {
-	char word[WORD_BYTES];
-	u64 address;
+	struct virtio_devices *found = into;
 
-	if (option(words, "pci.ecam", 0, word, sizeof(word)) && parse_number(word, &address) &&
-	    address >= DEVICES_START && address < DEVICES_END) {
-		ecam = address;
-		return true;
-	}
-	outl(CONFIG_ADDRESS, CONFIG_ENABLE);
-	return inl(CONFIG_ADDRESS) == CONFIG_ENABLE;
+	if (found->count < VIRTIO_MAX_DEVICES &&
+	    take_device(&found->devices[found->count], function))
+		found->count++;
 }
 
 void find_pci_devices(struct virtio_devices *found, const char *words)
 {
-	if (!there_is_pci(words))
-		return;
-	for (u32 function = 0; function < NR_SLOTS * NR_FUNCTIONS; function++) {
-		if (function % NR_FUNCTIONS &&
-		    !(read_config(function & ~(NR_FUNCTIONS - 1u), PCI_HEADER) & HEADER_MANY))
-			continue;
-		if (found->count < VIRTIO_MAX_DEVICES &&
-		    take_device(&found->devices[found->count], function))
-			found->count++;
-	}
+	pci_scan(words, look_at, found);
 }

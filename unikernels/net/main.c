@@ -6,6 +6,7 @@
 #include "clock.h"
 #include "cmdline.h"
 #include "frames.h"
+#include "ivshmem.h"
 #include "kept.h"
 #include "mac_table.h"
 #include "net_port.h"
@@ -20,6 +21,7 @@ static KEPT struct pool pool;
 static KEPT struct vring_memory receive_memory[NR_PORTS], send_memory[NR_PORTS];
 static KEPT struct net_port ports[NR_PORTS];
 
+static struct ivshmem other; /* the memory of the one that we stand by for, if we do */
 static struct mac_table macs;
 static struct salvage salvage;
 static u16 salvaged[NR_PORTS][SALVAGE_FRAMES], nr_salvaged[NR_PORTS]; /* by who is to send them */
@@ -91,12 +93,79 @@ static void reset(struct net_port *port)
 		    virtio_can_reset_queues(port->device) ? "queues" : "device");
 }
 
+/* Something of ours, as it lies in the memory of another one of this image. */
+#define THEIRS(thing) ((const __typeof__(thing) *)(other.bytes + (u64)&(thing)))
+
+/* A frame of theirs in buffers of ours, NO_BUFFER: there are too few. */
+static u16 copy_of(u16 frame, const u8 *bytes)
+{
+	u16 first = NO_BUFFER, last = NO_BUFFER;
+
+	for (; frame != NO_BUFFER; frame = salvage.found[frame].next) {
+		u16 buffer = pool_take(&pool), length = salvage.found[frame].length;
+		if (buffer == NO_BUFFER) {
+			if (first != NO_BUFFER)
+				pool_give(&pool, first);
+			return NO_BUFFER;
+		}
+		__builtin_memcpy(buffer_bytes(&pool, buffer), bytes + (size_t)frame * BUFFER_BYTES,
+				 length);
+		pool.buffers[buffer].length = length;
+		if (first == NO_BUFFER)
+			first = buffer;
+		else
+			pool.buffers[last].next = buffer;
+		last = buffer;
+	}
+	return first;
+}
+
+/* What the dead one had in hand goes first; its memory is never written. */
+static void salvage_theirs(void)
+{
+	const u8 *bytes = other.bytes + (u64)pool.bytes;
+
+	salvage_begin(&salvage, THEIRS(pool), bytes, other.size - (u64)pool.bytes);
+	for (u32 k = 0; k < NR_PORTS; k++) {
+		struct lane lane = {
+			.receive = &THEIRS(ports)[0][!k].receive,
+			.received = &THEIRS(receive_memory)[0][!k],
+			.hand = &THEIRS(ports)[0][!k].hand,
+			.waiting = &THEIRS(ports)[0][k].waiting,
+			.send = &THEIRS(ports)[0][k].send,
+			.sent = &THEIRS(send_memory)[0][k],
+		};
+		u16 found = salvage_lane(&salvage, &lane, salvaged[k]), count = 0;
+		for (u16 n = 0; n < found; n++) {
+			u16 frame = copy_of(salvaged[k][n], bytes);
+			if (frame != NO_BUFFER)
+				salvaged[k][count++] = frame;
+			else
+				salvage.broken++;
+		}
+		nr_salvaged[k] = count;
+		port_adopt(&ports[k], salvaged[k], count);
+	}
+}
+
+/* The taps that we have by now are those of who was here before. */
+static void take_over(void)
+{
+	if (other.bytes && other.size > (u64)pool.bytes && kept_is_in(other.bytes))
+		salvage_theirs();
+	other.bytes = NULL;
+	for (u32 k = 0; k < NR_PORTS; k++)
+		port_wake(&ports[k]);
+}
+
 static bool obey(const char *line)
 {
 	if (is_word(line, "reset nic"))
 		reset(&ports[ABI_NET_NIC]);
 	else if (is_word(line, "reset netback"))
 		reset(&ports[ABI_NET_NETBACK]);
+	else if (is_word(line, "take over"))
+		take_over();
 	else
 		return false;
 	return true;
@@ -139,7 +208,7 @@ static void inherit(u8 *bytes, size_t room)
 
 static void start(const char *words)
 {
-	(void)words;
+	other = find_ivshmem(words);
 	for (u32 k = 0; k < NR_PORTS; k++) {
 		struct net_port *p = &ports[k];
 		p->device = device_of(&service.devices, VIRTIO_ID_NET, k);

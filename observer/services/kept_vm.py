@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service's VM, its spare, and what outlives both.
+
+A copy of each tap and of the memory stays here: frames for the VM wait while it is
+gone, and the next one finds in the memory what the last had in hand.  Not of vhost: its
+worker would go on taking frames for a VM that is dead.  A spare is up all the time, on
+queues that lead nowhere; a switch gives it those of the service.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from observer.errors import ObserverError, ProgramError, UsageError
+from observer.guests.folder import runtime_folder
+from observer.services.folder import service_folder
+from observer.services.handed import in_use, opened, standing_by
+from observer.services.identity import users_of
+from observer.services.life import Life
+from observer.services.parking import Parking
+from observer.services.record import Record, write_record
+from observer.services.tap_queue import give_back, let_queue_go, take_queue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from observer.services.folder import ServiceFolder, VmFolder
+    from observer.services.images import ServiceSpec
+    from observer.services.launch import Handed
+
+__all__ = ["KeptVm", "kept_service"]
+
+RESET_SECONDS = 0.5  # while frames wait
+TAKE_OVER_SECONDS = 1.0
+
+
+class Seat:
+    """Room for one of the two VMs: its folder, its user, what it is handed, its life.
+
+    `held` closes its memory and its queues; `headers` says of a spare's queues how long
+    the header of a frame is.
+    """
+
+    def __init__(self, folder: VmFolder, user: int) -> None:
+        self.folder, self.user = folder, user
+        self.held = ExitStack()
+        self.handed: Handed | None = None
+        self.headers: tuple[int, ...] = ()
+        self.life: Life | None = None
+        folder.path.mkdir(mode=0o700)
+        os.chown(folder.path, user, user)
+
+    def taps(self) -> tuple[int, ...]:
+        """Its queues."""
+        return self.handed.taps if self.handed is not None else ()
+
+    def begin(self, name: str, spec: ServiceSpec) -> Life:
+        """Begin a life, which is up on return."""
+        if self.handed is None:
+            raise AssertionError("it was handed nothing")
+        self.life = Life(name, spec, self.folder, self.handed, self.user)
+        return self.life
+
+    def end(self) -> None:
+        """End its life, if it has one; then its disk is nobody's."""
+        if self.life is not None:
+            self.life.end()
+            self.life = None
+
+    def clear(self) -> None:
+        """Hold nothing for it any more."""
+        self.end()
+        self.held.close()
+        self.handed = None
+
+
+class KeptVm:
+    """The VM that serves, its lives, and its spare where it is to have one."""
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        folder: ServiceFolder,
+        parking: Parking,
+        seats: tuple[Seat, Seat],
+    ) -> None:
+        self._spec, self._folder, self._parking = spec, folder, parking
+        self._name = folder.path.name
+        self._serving, self._spare = seats
+        self.pid = 0
+        """Of the newest life that came up to serve; it may be over."""
+
+    @property
+    def life(self) -> Life | None:
+        """Of the VM that serves; it may be over."""
+        return self._serving.life
+
+    @property
+    def spare(self) -> Life | None:
+        """Of the one that stands by; it may be over."""
+        return self._spare.life
+
+    @property
+    def wants_spare(self) -> bool:
+        """Whether there is to be one, and is none."""
+        return self._spec.spare and self._spare.life is None
+
+    # -- lives ----------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin a life on the memory there is; returns when the service is up.
+
+        Frames that come meanwhile wait for it: an AoE initiator that has backed off
+        while its disk was away sends again too late for its users.
+        """
+        self._parking.hold()
+        self._parking.empty_taps()
+        try:
+            life = self._serving.begin(self._name, self._spec)
+            self._parking.release()
+            life.check_version()
+        except ObserverError:
+            self._serving.end()
+            raise
+        self._serves(life)
+
+    def _serves(self, life: Life) -> None:
+        self.pid = life.pid
+        self._folder.vm_is(self._serving.folder)
+        self._write_down()
+
+    def _write_down(self) -> None:
+        user, spare = self._serving.user, self._spare.life
+        pids = self.pid or None, spare.pid if spare is not None else None
+        write_record(
+            self._folder,
+            Record(self._name, pids[0], os.getpid(), user, self._spec, pids[1]),
+        )
+
+    def _end(self, *seats: Seat) -> None:
+        """End lives on purpose, which whoever watches them is to know before."""
+        self._folder.ends(*(seat.life.pid for seat in seats if seat.life is not None))
+        for seat in seats:
+            seat.end()
+
+    def end(self) -> None:
+        """End all of it, on purpose."""
+        self._end(self._serving, self._spare)
+
+    def has_died(self) -> None:
+        """Hold the frames for the next life, at once."""
+        if self._serving.life is not None:
+            self._serving.life.forget_death()
+        with suppress(ObserverError):  # nobody is there to be told
+            self._parking.hold()
+
+    def lose_spare(self) -> None:
+        """See that the spare has ended: another is wanted."""
+        self._spare.clear()
+        self._write_down()
+
+    def let_go(self) -> None:
+        """Hold nothing any more: nobody has started it again."""
+        with suppress(ObserverError):  # nor is anybody there to be told
+            self._parking.release()
+
+    # -- repairs --------------------------------------------------------------------
+
+    def reset(self, part: str) -> None:
+        """Reset a part of this life; no frame is lost.
+
+        Where vhost cannot reset a queue alone QEMU has the tap meanwhile: it is to find
+        nothing there.
+        """
+        if self._serving.life is None:
+            raise ProgramError(f"{self._name} is down: start it again.")
+        self._parking.hold()
+        try:
+            self._parking.settle()
+            self._parking.empty_taps()
+            self._serving.life.ask(f"reset {part}", RESET_SECONDS)
+        finally:
+            self._parking.release()
+
+    def restart(self) -> None:
+        """End this life, if it lasts, and begin the next; no frame is lost."""
+        self._parking.hold()
+        self._end(self._serving)
+        self.start()
+
+    def switch(self) -> None:
+        """End this life, if it lasts, and let the spare serve; no frame is lost.
+
+        It reads the memory of the dead one, and sends first what that had in hand.
+        """
+        old, new = self._serving, self._spare
+        if new.life is None or new.life.is_over() or new.handed is None:
+            raise ProgramError(f"{self._name} has no spare that is up: start it again.")
+        self._parking.hold()
+        self._end(old)
+        self._parking.empty_taps()
+        self._give_queues(old, new)
+        new.handed = replace(new.handed, other_memory=None)
+        self._serving, self._spare = new, old
+        old.clear()
+        try:
+            new.life.ask("take over", TAKE_OVER_SECONDS)
+        except ObserverError:
+            new.end()
+            raise
+        self._parking.release()
+        self._serves(new.life)
+
+    def _give_queues(self, old: Seat, new: Seat) -> None:
+        names = [port.tap for port in self._spec.ports]
+        try:
+            for name, before, after, header in zip(
+                names, old.taps(), new.taps(), new.headers, strict=True
+            ):
+                take_queue(name, before, after, header)
+        except ObserverError:
+            new.clear()
+            for tap in old.taps():
+                give_back(tap)
+            raise
+        self._parking.taps = dict(zip(names, new.taps(), strict=True))
+
+    def stand_by(self) -> None:
+        """Start a spare anew; raises ObserverError where there is no room for one."""
+        spare, serving = self._spare, self._serving.handed
+        if serving is None:
+            raise AssertionError("there is nobody to stand by for")
+        self._end(spare)
+        spare.clear()
+        try:
+            handed = standing_by(self._name, self._spec, serving)
+            spare.handed = spare.held.enter_context(handed)
+            spare.begin(self._name, self._spec).check_version()
+            spare.headers = tuple(let_queue_go(tap) for tap in spare.taps())
+        except ObserverError:
+            spare.clear()
+            raise
+        finally:
+            self._write_down()
+
+
+@contextmanager
+def kept_service(
+    name: str, spec: ServiceSpec, runtime: Path, images: Path
+) -> Iterator[KeptVm]:
+    """Run a service VM while the block does, which begins when the service is up."""
+    folder = service_folder(runtime, name)
+    if folder is None:
+        raise UsageError(f"{name!r} is no name for a service.")
+    users = users_of(name)
+    with ExitStack() as stack:
+        runtime.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(runtime_folder(folder.path))
+        write_record(folder, Record(name, None, os.getpid(), users[0], spec))
+        for path in (runtime, folder.path):  # its user must get through
+            path.chmod(0o711)
+        shared = stack.enter_context(opened(spec, images / spec.image))
+        seats = Seat(folder.seat(0), users[0]), Seat(folder.seat(1), users[1])
+        for seat in seats:
+            stack.callback(seat.clear)
+        use = in_use(name, spec, shared)
+        spec, seats[0].handed = seats[0].held.enter_context(use)
+        names = (port.tap for port in spec.ports)
+        parking = Parking(dict(zip(names, seats[0].taps(), strict=True)))
+        stack.callback(parking.close)
+        vm = KeptVm(spec, folder, parking, seats)
+        stack.callback(vm.end)
+        vm.start()
+        if vm.wants_spare:
+            vm.stand_by()
+        yield vm

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One life of a service VM: a QEMU from its start to its end, on what it is handed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from observer.errors import ProgramError
+from observer.guests.children import child
+from observer.guests.waiting import wait_until
+from observer.services.abi import Abi
+from observer.services.control import order
+from observer.services.handed import kvm_group, with_vhost
+from observer.services.launch import as_user, qemu_argv
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+    from observer.services.folder import VmFolder
+    from observer.services.images import ServiceSpec
+    from observer.services.launch import Handed
+
+__all__ = ["Life"]
+
+UP_SECONDS = 30.0
+ORDER_SECONDS = 5.0
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _check_alive(process: subprocess.Popen[bytes], *said: Path) -> None:
+    if process.poll() is not None:
+        words = " ".join(word for path in said for word in _text(path).split())
+        raise ProgramError(
+            f"QEMU ended with status {process.returncode}: "
+            f"{words[-300:] or 'it said nothing'}."
+        )
+
+
+class Life:
+    """A VM that is up when this was made; raises ObserverError where it does not come.
+
+    `end` it in any case: that frees its process's number.
+    """
+
+    def __init__(
+        self, name: str, spec: ServiceSpec, folder: VmFolder, handed: Handed, user: int
+    ) -> None:
+        self._folder, self._stack = folder, ExitStack()
+        self.death: int | None = None
+        """Readable when it has ended; None once that was seen."""
+        self.pid = 0
+        try:
+            self._start(name, spec, handed, user)
+        except BaseException:
+            self.end()
+            raise
+
+    def _start(self, name: str, spec: ServiceSpec, handed: Handed, user: int) -> None:
+        folder = self._folder
+        log = folder.path.with_suffix(".log")
+        for said in (folder.console, log):  # what a life before said
+            said.unlink(missing_ok=True)
+        with with_vhost(handed) as whole:
+            argv = as_user(user, kvm_group())
+            argv += qemu_argv(name, spec, folder, whole)
+            process = self._stack.enter_context(child(argv, log, whole.all()))
+        self.pid = process.pid
+        self.death = os.pidfd_open(process.pid)
+        self._stack.callback(self.forget_death)
+
+        def is_up() -> bool:
+            _check_alive(process, log, folder.console)
+            return _text(folder.console).rstrip().endswith(" up")
+
+        wait_until(is_up, UP_SECONDS, f"{name} was up")
+
+    def check_version(self) -> None:
+        """Raise where the image is of another version of the ABI."""
+        Abi.of_header().check_version(self.ask("version"))
+
+    def ask(self, line: str, seconds: float = ORDER_SECONDS) -> list[str]:
+        """Give an order by its control port; what it said."""
+        return asyncio.run(order(self._folder.control, line, seconds))
+
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self.death is None or bool(select.select([self.death], [], [], 0)[0])
+
+    def forget_death(self) -> None:
+        """It has been seen."""
+        if self.death is not None:
+            os.close(self.death)
+            self.death = None
+
+    def end(self) -> None:
+        """Kill it, if it lasts; it is gone, and its disk nobody's, on return."""
+        self._stack.close()

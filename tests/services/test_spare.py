@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A service whose spare takes its place, under load; its users are the oracle.
+
+OBSERVER_ROUNDS is how often each fault is injected.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from broken_service import Service, Writer, caring_for, mended
+
+from observer.guests.traffic import Flow
+from observer.model import StepKind
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
+
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.usefixtures("spares"),
+    pytest.mark.timeout(300 + 200 * ROUNDS),
+]
+
+FAULTS = ("service-hang", "service-crash", "kill")
+SWITCH = StepKind.SWITCH_TO_SPARE
+
+
+def all_arrived(flow: Flow, found: int) -> bool:
+    """In order; of those that a dead one had in hand, some twice."""
+    arrived = list(dict.fromkeys(flow.received))
+    whole = arrived == list(range(flow.sent))
+    return whole and len(flow.received) - len(arrived) <= found
+
+
+def test_a_spare_serves_at_once_and_no_frame_is_lost(
+    tmp_path: Path,
+    hosts: tuple[socket.socket, socket.socket],
+    service: Callable[..., str],
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Whatever became of the one before it, and by an operator's order."""
+    inside, outside = hosts
+    net, found = Service("net"), 0
+    with caring_for(net, tmp_path) as voice:
+        with Flow(inside, outside) as out, Flow(outside, inside) as back:
+            for round_ in range(ROUNDS):
+                for fault in FAULTS:
+                    net.wait_for_spare()
+                    out.wait_for(30)
+                    back.wait_for(30)
+                    spare = net.record().spare
+                    took_ms = mended(voice, net, fault, SWITCH)
+                    record_property(f"{round_} net {fault}", took_ms)
+                    assert net.pid() == spare
+                    found += net.salvaged()
+            net.wait_for_spare()
+            service("switch", "net")
+            found += net.salvaged()
+            out.wait_for(30)
+            back.wait_for(30)
+        assert len(voice.since(0)) == len(FAULTS) * ROUNDS, voice.since(0)
+    assert all_arrived(out, found)
+    assert all_arrived(back, found)
+
+
+def test_a_disks_spare_writes_when_the_other_is_gone(
+    tmp_path: Path, disk: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Without an error, and without a block that is lost."""
+    service = Service("disk")
+    with caring_for(service, tmp_path) as voice:
+        with Writer(disk) as writer:
+            for round_ in range(ROUNDS):
+                for fault in FAULTS:
+                    service.wait_for_spare()
+                    writer.wait_for(10)
+                    took_ms = mended(voice, service, fault, SWITCH)
+                    record_property(f"{round_} disk {fault}", took_ms)
+            writer.wait_for(10)
+        assert len(voice.since(0)) == len(FAULTS) * ROUNDS, voice.since(0)
+    assert not writer.errors
+
+
+@pytest.mark.parametrize("fault", ["service-hang", "kill"])
+def test_a_spare_that_fails_is_replaced(
+    tmp_path: Path, hosts: tuple[socket.socket, socket.socket], fault: str
+) -> None:
+    """The observer tells of it as of a part; who serves is left alone."""
+    net = Service("net")
+    with caring_for(net, tmp_path) as voice:
+        with Flow(*hosts) as flow:
+            flow.wait_for(30)
+            before = net.record()
+            mended(voice, net, fault, StepKind.RESTART_SERVICE, spare=True)
+            now = net.record()
+            flow.wait_for(30)
+        assert now.pid == before.pid
+        assert now.spare not in (None, before.spare)
+        assert [v.subject for v in voice.since(0)] == ["net/spare"]
+    assert all_arrived(flow, 0)
