@@ -104,7 +104,7 @@ def _service(*words: str) -> None:
 def _up(name: str) -> Iterator[Contender]:
     _service("up", name)
     try:
-        yield Contender(name, ServiceFolder(RUNTIME / name).qmp)
+        yield Contender(name, ServiceFolder(RUNTIME / name).vm.qmp)
     finally:
         _service("down", name)
 
