@@ -141,15 +141,18 @@ class KeptVm:
             Record(self._name, pids[0], os.getpid(), user, self._spec, pids[1]),
         )
 
-    def _end(self, *seats: Seat) -> None:
+    def _kill(self, *seats: Seat) -> None:
         """End lives on purpose, which whoever watches them is to know before."""
-        self._folder.ends(*(seat.life.pid for seat in seats if seat.life is not None))
-        for seat in seats:
-            seat.end()
+        lives = [seat.life for seat in seats if seat.life is not None]
+        self._folder.ends(*(life.pid for life in lives))
+        for life in lives:
+            life.kill()
 
     def end(self) -> None:
         """End all of it, on purpose."""
-        self._end(self._serving, self._spare)
+        self._kill(self._serving, self._spare)
+        self._serving.end()
+        self._spare.end()
 
     def has_died(self) -> None:
         """Hold the frames for the next life, at once."""
@@ -188,8 +191,9 @@ class KeptVm:
 
     def restart(self) -> None:
         """End this life, if it lasts, and begin the next; no frame is lost."""
-        self._parking.hold()
-        self._end(self._serving)
+        self._kill(self._serving)
+        self._parking.hold()  # while it dies
+        self._serving.end()
         self.start()
 
     def switch(self) -> None:
@@ -200,8 +204,9 @@ class KeptVm:
         old, new = self._serving, self._spare
         if new.life is None or new.life.is_over() or new.handed is None:
             raise ProgramError(f"{self._name} has no spare that is up: start it again.")
-        self._parking.hold()
-        self._end(old)
+        self._kill(old)
+        self._parking.hold()  # while it dies
+        old.end()
         self._parking.empty_taps()
         self._give_queues(old, new)
         new.handed = replace(new.handed, other_memory=None)
@@ -234,7 +239,7 @@ class KeptVm:
         spare, serving = self._spare, self._serving.handed
         if serving is None:
             raise AssertionError("there is nobody to stand by for")
-        self._end(spare)
+        self._kill(spare)
         spare.clear()
         try:
             handed = standing_by(self._name, self._spec, serving)

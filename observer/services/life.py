@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,11 @@ class Life:
         if self.death is not None:
             os.close(self.death)
             self.death = None
+
+    def kill(self) -> None:
+        """Begin its end."""
+        if self.death is not None:
+            signal.pidfd_send_signal(self.death, signal.SIGKILL)
 
     def end(self) -> None:
         """Kill it, if it lasts; it is gone, and its disk nobody's, on return."""

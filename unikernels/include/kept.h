@@ -18,7 +18,8 @@ bool kept_claim(void);
 /* What is kept is as the next one expects to find it. */
 void kept_is_ours(void);
 
-/* Whether the memory of another VM, seen from here, is that of this image, which had come so far. */
+/* Whether the memory of another VM, seen from here, is that of this image, which had come so far.
+ */
 bool kept_is_in(const u8 *memory);
 
 #endif /* KEPT_H */

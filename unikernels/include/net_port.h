@@ -41,7 +41,8 @@ bool port_reset(struct net_port *port, void (*keep)(struct net_port *port, u16 f
 /* Frames that were taken before it was started: to be sent first, in this order. */
 void port_adopt(struct net_port *port, const u16 *frames, u16 count);
 
-/* The device has another queue of the host's behind it: it is to look whether there is something. */
+/* The device has another queue of the host's behind it: it is to look whether there is something.
+ */
 void port_wake(struct net_port *port);
 
 /* The next frame that was received, NO_BUFFER: none.  Malformed ones are counted and dropped.

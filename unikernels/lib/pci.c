@@ -10,15 +10,15 @@
 #define NR_SLOTS       32
 #define NR_FUNCTIONS   8
 
-#define PCI_BARS	 0x10
-#define PCI_HEADER	 0x0c
-#define COMMAND_MEMORY	 2
-#define COMMAND_MASTER	 4
-#define HEADER_MANY	 0x800000
-#define NR_BARS		 6
-#define BAR_IO		 1
-#define BAR_64		 4
-#define BAR_FLAGS	 0xfu
+#define PCI_BARS       0x10
+#define PCI_HEADER     0x0c
+#define COMMAND_MEMORY 2
+#define COMMAND_MASTER 4
+#define HEADER_MANY    0x800000
+#define NR_BARS	       6
+#define BAR_IO	       1
+#define BAR_64	       4
+#define BAR_FLAGS      0xfu
 
 #define DEVICES_START 0xc0000000ull /* what entry.S maps */
 #define DEVICES_END   0x100000000ull

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* virtio_pci.c: virtio 1.2, section 4.1, on bus 0, by MSI-X.  A device that is too small for what we
- * read is passed over. */
+/* virtio_pci.c: virtio 1.2, section 4.1, on bus 0, by MSI-X.  A device that is too small for what
+ * we read is passed over. */
 #include "cpu.h"
 #include "interrupts.h"
 #include "panic.h"
 #include "pci.h"
 #include "virtio.h"
 
-#define STATUS_HAS_LIST	 0x100000
+#define STATUS_HAS_LIST 0x100000
 
 #define CAPABILITY_VENDOR 0x09
 #define CAPABILITY_MSIX	  0x11

@@ -94,7 +94,7 @@ static void reset(struct net_port *port)
 }
 
 /* Something of ours, as it lies in the memory of another one of this image. */
-#define THEIRS(thing) ((const __typeof__(thing) *)(other.bytes + (u64)&(thing)))
+#define THEIRS(thing) ((const __typeof__(thing) *)(other.bytes + (u64) & (thing)))
 
 /* A frame of theirs in buffers of ours, NO_BUFFER: there are too few. */
 static u16 copy_of(u16 frame, const u8 *bytes)
