@@ -154,10 +154,12 @@ def service_vm(
     *,
     machine: str = "microvm",
     memory: Path | None = None,
+    other: Path | None = None,
 ) -> Iterator[ServiceVm]:
     """Run a service VM while the block does; it is up when that begins.
 
-    Its memory is that of the file `memory`, where one is named.
+    Its memory is that of the file `memory`, where one is named; that of `other` is
+    another VM's, for it to read.
     """
     bus = BUS[machine]
     console = folder / f"{image}.console"
@@ -165,6 +167,10 @@ def service_vm(
     if memory is not None:
         ram = f"memory-backend-file,id=ram,size=16M,share=on,mem-path={memory}"
         argv += ["-object", ram, "-machine", "memory-backend=ram"]
+    if other is not None:
+        ram = "memory-backend-file,id=other,size=16M,share=on,readonly=on"
+        argv += ["-object", f"{ram},mem-path={other}"]
+        argv += ["-device", "ivshmem-plain,memdev=other"]
     with ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(wires + 1)]
         for ours, _ in pairs:

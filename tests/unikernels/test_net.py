@@ -151,25 +151,32 @@ def held_back(vm: ServiceVm) -> tuple[int, ...]:
     return owed % (1 << 32), owed >> 32
 
 
+HELD = [frame(NOBODY, C, n) for n in range(800)]
+
+
+def die_with_frames_in_hand(vm: ServiceVm) -> None:
+    """600 wait for one part, 200 are in the ring of the other."""
+    assert vm.control.stats("net")["salvaged"] == 0
+    vm.control.order("fault netback-hang")
+    vm.wires[UPLINK].send(*HELD[:600])
+    wait_until(lambda: held_back(vm) == (0, 600), 30, "they waited")
+    vm.control.order("fault nic-hang")
+    vm.wires[UPLINK].send(*HELD[600:])
+    wait_until(lambda: held_back(vm) == (200, 600), 30, "the others came")
+    vm.process.kill()
+    vm.process.wait()
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 def test_a_new_life_sends_what_the_old_one_held(machine: str, tmp_path: Path) -> None:
     """What waited, and what was in a ring: all, in order, once."""
-    sent = [frame(NOBODY, C, n) for n in range(800)]
     memory = tmp_path / "memory"
     memory.write_bytes(os.urandom(16 << 20))  # nothing that is believed
     life = partial(service_vm, "net", tmp_path, 2, machine=machine, memory=memory)
     with life("faults=on") as old:
-        assert old.control.stats("net")["salvaged"] == 0
-        old.control.order("fault netback-hang")
-        old.wires[UPLINK].send(*sent[:600])
-        wait_until(lambda: held_back(old) == (0, 600), 30, "they waited")
-        old.control.order("fault nic-hang")
-        old.wires[UPLINK].send(*sent[600:])
-        wait_until(lambda: held_back(old) == (200, 600), 30, "the others came")
-        old.process.kill()
-        old.process.wait()
+        die_with_frames_in_hand(old)
     with life() as new:
-        assert new.wires[GUESTS].take(len(sent)) == sent
+        assert new.wires[GUESTS].take(len(HELD)) == HELD
         assert new.wires[GUESTS].receive(0.1) is None
         stats = new.control.stats("net")
         new.process.kill()
@@ -177,3 +184,41 @@ def test_a_new_life_sends_what_the_old_one_held(machine: str, tmp_path: Path) ->
     assert (stats["salvaged"], stats["broken"]) == (800, 0)
     with life() as third:
         assert third.control.stats("net")["salvaged"] == 0
+
+
+@pytest.mark.parametrize("machine", ["microvm-pci", "q35"])
+def test_a_spare_sends_what_the_dead_one_held(machine: str, tmp_path: Path) -> None:
+    """Before what came since; all, in order, once, and the memory stays as it was."""
+    memory = tmp_path / "memory"
+    memory.write_bytes(bytes(16 << 20))
+    life = partial(service_vm, "net", machine=machine)
+    (tmp_path / "spare").mkdir()
+    with (
+        life(tmp_path, 2, "faults=on", memory=memory) as serving,
+        life(tmp_path / "spare", 2, other=memory) as spare,
+    ):
+        die_with_frames_in_hand(serving)
+        left = memory.read_bytes()
+        assert spare.control.order("take over") == "ok take over"
+        later = frame(NOBODY, C, 800)
+        spare.wires[UPLINK].send(later)
+
+        assert spare.wires[GUESTS].take(801) == [*HELD, later]
+        assert spare.wires[GUESTS].receive(0.1) is None
+        stats = spare.control.stats("net")
+        assert (stats["salvaged"], stats["broken"]) == (800, 0)
+        assert memory.read_bytes() == left
+        assert spare.control.order("take over") == "ok take over"
+        assert spare.wires[GUESTS].receive(0.3) is None
+
+
+def test_a_spare_believes_no_memory_but_of_its_kind(tmp_path: Path) -> None:
+    """It takes over all the same."""
+    memory = tmp_path / "memory"
+    memory.write_bytes(os.urandom(16 << 20))
+    with service_vm("net", tmp_path, 2, machine="q35", other=memory) as spare:
+        assert spare.control.order("take over") == "ok take over"
+        spare.wires[UPLINK].send(HELD[0])
+
+        assert spare.wires[GUESTS].receive() == HELD[0]
+        assert spare.control.stats("net")["salvaged"] == 0
