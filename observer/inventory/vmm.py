@@ -92,7 +92,7 @@ def _fdinfos(proc: Path, pid: int) -> Iterator[tuple[int, str]]:
 def taps_of(proc: Path, pid: int) -> tuple[str, ...]:
     """Names of the tap interfaces that a process holds, each once."""
     infos = (text for _fd, text in _fdinfos(proc, pid))
-    found = (re.search(r"^iff:\s*(\S+)", text, re.MULTILINE) for text in infos)
+    found = (re.search(r"^iff:[ \t]*(\S+)", text, re.MULTILINE) for text in infos)
     return tuple(dict.fromkeys(m[1] for m in found if m))
 
 

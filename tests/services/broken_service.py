@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import mmap
 import os
 import signal
@@ -27,11 +28,26 @@ if TYPE_CHECKING:
 POLICY = """
 [repair]
 dry_run = false
-care = ["{name}"]
+care = {names}
 rates = {{ vm = 1000, host = 1000, window = "1m" }}
 [paths]
 state = "{state}"
 """
+RESET, RESTART = StepKind.RESET_PART, StepKind.RESTART_SERVICE
+OF_NET = {
+    "nic-hang": RESET,
+    "netback-hang": RESET,
+    "service-hang": RESTART,
+    "service-crash": RESTART,
+    "kill": RESTART,
+}
+OF_DISK = {
+    "disk-hang": RESET,
+    "target-hang": RESET,
+    "service-hang": RESTART,
+    "service-crash": RESTART,
+    "kill": RESTART,
+}
 BLOCK_BYTES, BLOCKS = 4096, 64
 BYPASS = os.O_RDWR | os.O_DIRECT
 
@@ -83,13 +99,14 @@ class Service:
 
 
 @contextmanager
-def caring_for(service: Service, folder: Path) -> Iterator[Voice]:
-    """An observer that mends this one, and has seen it."""
+def caring_for(services: tuple[Service, ...], folder: Path) -> Iterator[Voice]:
+    """An observer that mends these, and has seen them."""
     config = folder / "observer.toml"
-    config.write_text(POLICY.format(name=service.name, state=folder / "state"))
+    names = json.dumps([service.name for service in services])
+    config.write_text(POLICY.format(names=names, state=folder / "state"))
     with observer_running(folder / "log", "--config", str(config)) as voice:
-        seen = f"vm: {service.name} "
-        wait_until(lambda: seen in voice.notes(), 60, f"it saw {service.name}")
+        for name in (f"vm: {service.name} " for service in services):
+            wait_until(lambda n=name: n in voice.notes(), 60, f"it saw {name}")
         yield voice
 
 

@@ -11,12 +11,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from broken_service import Service, Writer, caring_for, mended
+from broken_service import OF_DISK, OF_NET, RESTART, Service, Writer, caring_for, mended
 
 from observer.demo.voice import observer_running
 from observer.guests.traffic import Flow
 from observer.guests.waiting import wait_until
-from observer.model import Result, StepKind
+from observer.model import Result
 
 if TYPE_CHECKING:
     import socket
@@ -26,21 +26,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.service, pytest.mark.usefixtures("leave_to_break")]
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
-RESET, RESTART = StepKind.RESET_PART, StepKind.RESTART_SERVICE
-OF_NET = {
-    "nic-hang": RESET,
-    "netback-hang": RESET,
-    "service-hang": RESTART,
-    "service-crash": RESTART,
-    "kill": RESTART,
-}
-OF_DISK = {
-    "disk-hang": RESET,
-    "target-hang": RESET,
-    "service-hang": RESTART,
-    "service-crash": RESTART,
-    "kill": RESTART,
-}
 
 
 @pytest.mark.timeout(300 + 200 * ROUNDS)
@@ -55,7 +40,7 @@ def test_a_net_is_mended_without_losing_a_frame(
     """
     inside, outside = hosts
     net, found = Service("net"), 0
-    with caring_for(net, tmp_path) as voice:
+    with caring_for((net,), tmp_path) as voice:
         with Flow(inside, outside) as out, Flow(outside, inside) as back:
             for round_ in range(ROUNDS):
                 for fault, step in OF_NET.items():
@@ -79,7 +64,7 @@ def test_a_disk_is_mended_without_an_error(
 ) -> None:
     """While it is written to; each block that was written is there."""
     service = Service("disk")
-    with caring_for(service, tmp_path) as voice:
+    with caring_for((service,), tmp_path) as voice:
         with Writer(disk) as writer:
             for round_ in range(ROUNDS):
                 for fault, step in OF_DISK.items():

@@ -48,7 +48,7 @@ def test_a_spare_serves_at_once_and_no_frame_is_lost(
     """Whatever became of the one before it, and by an operator's order."""
     inside, outside = hosts
     net, found = Service("net"), 0
-    with caring_for(net, tmp_path) as voice:
+    with caring_for((net,), tmp_path) as voice:
         with Flow(inside, outside) as out, Flow(outside, inside) as back:
             for round_ in range(ROUNDS):
                 for fault in FAULTS:
@@ -75,7 +75,7 @@ def test_a_disks_spare_writes_when_the_other_is_gone(
 ) -> None:
     """Without an error, and without a block that is lost."""
     service = Service("disk")
-    with caring_for(service, tmp_path) as voice:
+    with caring_for((service,), tmp_path) as voice:
         with Writer(disk) as writer:
             for round_ in range(ROUNDS):
                 for fault in FAULTS:
@@ -94,7 +94,7 @@ def test_a_spare_that_fails_is_replaced(
 ) -> None:
     """The observer tells of it as of a part; who serves is left alone."""
     net = Service("net")
-    with caring_for(net, tmp_path) as voice:
+    with caring_for((net,), tmp_path) as voice:
         with Flow(*hosts) as flow:
             flow.wait_for(30)
             before = net.record()
