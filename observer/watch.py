@@ -106,7 +106,7 @@ class Watch:
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
         self._rechecking: asyncio.Task[None] | None = None
-        self._rehearsals: dict[SuspicionKind, asyncio.Task[Look]] = {}
+        self._rehearsals: dict[tuple[SuspicionKind, int], asyncio.Task[Look]] = {}
 
     # -- taking ---------------------------------------------------------------
 
@@ -232,7 +232,8 @@ class Watch:
     def _rehearse(self, vm: Vm) -> None:
         """Look once for nothing: the first suspicion finds code and files warm.
 
-        What is found is dropped; it is for the kernel to suspect.
+        What is found is dropped; it is for the kernel to suspect.  Each service is
+        asked for a beat so: an idle one may have given its last before we came.
         """
         served = (
             slot
@@ -240,11 +241,12 @@ class Watch:
             if self.books.rings[slot]["kind"] == RingKind.VHOST
         )
         service = vm.slot if self._looks.is_service(vm) else None
-        now, plays = self.clock.now_ns(), ((SuspicionKind.STARVED, next(served, None)),)
-        for kind, slot in (*plays, (SuspicionKind.SERVICE, service)):
-            if slot is not None and kind not in self._rehearsals:
-                play = Suspicion(kind, now, now, 0, vm.pid, vm.slot, slot)
-                self._rehearsals[kind] = asyncio.create_task(self._looks.look(vm, play))
+        now, starved = self.clock.now_ns(), (SuspicionKind.STARVED, 0)
+        plays = {starved: next(served, None), (SuspicionKind.SERVICE, vm.pid): service}
+        for play, slot in plays.items():
+            if slot is not None and play not in self._rehearsals:
+                look = Suspicion(play[0], now, now, 0, vm.pid, vm.slot, slot)
+                self._rehearsals[play] = asyncio.create_task(self._looks.look(vm, look))
 
     def _read(self, pids: dict[int, int]) -> list[Vm]:
         back_ends = find_back_ends(self.proc, pids)
@@ -276,6 +278,7 @@ class Watch:
             if key[0] == vm.slot and task is not asyncio.current_task():
                 task.cancel()
         self.vms.pop(vm.slot, None)
+        self._rehearsals.pop((SuspicionKind.SERVICE, vm.pid), None)
         for key in [k for k in self.open if k[0] == vm.slot]:
             del self.open[key]
         self.books.forget(vm.slot)

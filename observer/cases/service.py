@@ -29,7 +29,7 @@ from observer.services.abi import Abi
 from observer.services.control import order
 from observer.services.folder import RUNTIME, service_folder
 from observer.services.identity import is_service_user
-from observer.services.record import SPARE, read_record
+from observer.services.record import SPARE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,8 +80,9 @@ class ServiceCase:
     def stands_by(self, vm: Vm) -> bool:
         """Whether it is the spare of a service."""
         folder = self._folder(vm)
-        record = read_record(folder) if folder is not None else None
-        return record is not None and record.spare == vm.pid
+        if folder is None or vm.qmp is None:
+            return False
+        return folder.stands_by(vm.qmp)
 
     def subject(self, vm: Vm) -> str:
         """The VM as a verdict names it: of a service's two the spare as a part."""

@@ -73,6 +73,13 @@ class ServiceFolder(msgspec.Struct, frozen=True):
         """Of one of the two VMs that there may be, whichever serves."""
         return VmFolder(self.path / f"vm{number}")
 
+    def stands_by(self, qmp: str) -> bool:
+        """Whether the VM with this monitor is not the one that serves."""
+        try:
+            return self.vm.path.readlink().name != Path(qmp).parent.name
+        except OSError:  # none serves yet
+            return False
+
     def vm_of(self, qmp: str) -> VmFolder:
         """Of the VM with this monitor; what a VMM says of itself leads nowhere else."""
         return VmFolder(self.path / Path(qmp).parent.name)
