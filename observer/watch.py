@@ -317,13 +317,13 @@ class Watch:
         verdicts = [v for (slot, _), v in self.open.items() if slot == vm_slot]
         return {
             "name": vm.name,
-            "spare": self._looks.stands_by(vm),
+            "spare": (spare := self.stands_by(vm)),
             "pid": vm.pid,
             "vcpus": len(self.vcpus_of(vm_slot)),
             "rings": len(self.ring_slots(vm_slot)),
             "taps": vm.taps,
             "back_ends": [{"pid": b.pid, "name": b.name} for b in vm.back_ends],
-            "state": verdicts[0].kind if verdicts else self._state(vm_slot),
+            "state": verdicts[0].kind if verdicts else self._state(vm_slot, spare),
             "sign_age_ns": now - int(cell["sign_ns"]),
             "kicks": int(cell["kicks"]),
             "calls": int(cell["calls"]),
@@ -331,7 +331,9 @@ class Watch:
             "verdicts": verdicts,
         }
 
-    def _state(self, vm_slot: int) -> str:
+    def _state(self, vm_slot: int, spare: bool) -> str:  # noqa: FBT001
+        if spare:
+            return "standby"
         if self.is_booting(vm_slot):
             return "booting"
         return "held" if self.books.vms[vm_slot]["hushed"] else "running"

@@ -13,12 +13,15 @@ import pytest
 from broken_service import Service, Writer, caring_for, mended
 
 from observer.guests.traffic import Flow
-from observer.model import StepKind
+from observer.model import StepKind, VerdictKind
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from pathlib import Path
+
+    from observer.demo.voice import Voice
+    from observer.model import Verdict
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 
@@ -30,6 +33,15 @@ pytestmark = [
 
 FAULTS = ("service-hang", "service-crash", "kill")
 SWITCH = StepKind.SWITCH_TO_SPARE
+
+
+def of_services(voice: Voice) -> list[Verdict]:
+    """Not of a vhost worker that waits for a CPU while a spare is started.
+
+    The emulated host has two; such a verdict is true, and nobody is restarted for it.
+    """
+    starved = VerdictKind.BACKEND_STARVED
+    return [verdict for verdict in voice.since(0) if verdict.kind is not starved]
 
 
 def all_arrived(flow: Flow, found: int) -> bool:
@@ -65,7 +77,7 @@ def test_a_spare_serves_at_once_and_no_frame_is_lost(
             found += net.salvaged()
             out.wait_for(30)
             back.wait_for(30)
-        assert len(voice.since(0)) == len(FAULTS) * ROUNDS, voice.since(0)
+        assert len(of_services(voice)) == len(FAULTS) * ROUNDS, voice.since(0)
     assert all_arrived(out, found)
     assert all_arrived(back, found)
 
@@ -84,7 +96,7 @@ def test_a_disks_spare_writes_when_the_other_is_gone(
                     took_ms = mended(voice, service, fault, SWITCH)
                     record_property(f"{round_} disk {fault}", took_ms)
             writer.wait_for(10)
-        assert len(voice.since(0)) == len(FAULTS) * ROUNDS, voice.since(0)
+        assert len(of_services(voice)) == len(FAULTS) * ROUNDS, voice.since(0)
     assert not writer.errors
 
 
@@ -103,5 +115,5 @@ def test_a_spare_that_fails_is_replaced(
             flow.wait_for(30)
         assert now.pid == before.pid
         assert now.spare not in (None, before.spare)
-        assert [v.subject for v in voice.since(0)] == ["net/spare"]
+        assert [v.subject for v in of_services(voice)] == ["net/spare"]
     assert all_arrived(flow, 0)
