@@ -179,6 +179,7 @@ class Watch:
             evidence=look.evidence,
             action=self._action(vm, look.kind),
             pid=vm.pid,
+            uuid=vm.uuid,
         )
         self.open[vm.slot, look.subject] = verdict
         self._on_verdict(verdict)

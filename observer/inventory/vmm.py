@@ -9,6 +9,7 @@ asking them, and without knowing their sockets.
 from __future__ import annotations
 
 import re
+import uuid
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ __all__ = [
     "qmp_of",
     "read_vm",
     "taps_of",
+    "uuid_of",
     "vhost_fds",
 ]
 
@@ -42,6 +44,17 @@ def name_of(argv: list[str], comm: str, pid: int) -> str:
             first = value.split(",", 1)[0]
             return pairs.get("guest") or (first if "=" not in first else comm)
     return f"{comm}-{pid}"
+
+
+def uuid_of(argv: list[str]) -> str | None:
+    """Give the UUID of `-uuid`, as libvirt passes it too; None without a sound one."""
+    for option, value in pairwise(argv):
+        if option in ("-uuid", "--uuid"):
+            try:
+                return str(uuid.UUID(value))
+            except ValueError:
+                return None
+    return None
 
 
 def qmp_of(argv: list[str]) -> str | None:
@@ -188,4 +201,4 @@ def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
     qmp, taps = qmp_of(argv), taps_of(proc, pid)
     if look_at_task(folder).start_ticks != start or not start:
         return None
-    return Vm(pid, start, name, slot, taps, qmp, user=user)
+    return Vm(pid, start, name, slot, taps, qmp, user=user, uuid=uuid_of(argv))
