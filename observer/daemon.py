@@ -19,6 +19,7 @@ from observer.confirm.question import Questions
 from observer.errors import HostError, ProgramError
 from observer.escalate.masakari import check_installed
 from observer.export.server import Request, Server
+from observer.inventory.register import Register
 from observer.kernel.arm import Armed
 from observer.kernel.libbpf import Libbpf
 from observer.model import Result
@@ -118,6 +119,7 @@ class Daemon:
             policy,
             MonotonicClock(),
             Questions(),
+            Register(runtime / "vms.json"),
             on_verdict=self._publish,
             on_note=on_note,
             on_arrival=self._arm_missing,

@@ -29,6 +29,7 @@ from observer.services.abi import Abi
 from observer.services.control import order
 from observer.services.folder import RUNTIME, service_folder
 from observer.services.identity import is_service_user
+from observer.services.record import read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,10 @@ class ServiceCase:
         folder = self._folder(vm)
         if folder is None:
             return None
-        return folder.path.exists() and not folder.ending.exists()
+        if not folder.path.exists() or folder.ending.exists():
+            return False
+        record = read_record(folder)  # with another process in it: it has a successor
+        return record is None or record.pid in (None, vm.pid)
 
     def _sign_ns(self, slot: int) -> int:
         books = self._watch.books
