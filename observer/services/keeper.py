@@ -96,8 +96,8 @@ class KeptVm:
             said.unlink(missing_ok=True)
         with with_vhost(self._ours) as handed:
             argv = qemu_argv(self._spec, folder, handed)
-            argv = [*as_user(user, kvm_group()), *argv]
-            process = self._life.enter_context(child(argv, log, handed.all()))
+            rights = as_user(user, kvm_group())
+            process = self._life.enter_context(child(argv, log, handed.all(), rights))
         self.death = os.pidfd_open(process.pid)
         self._life.callback(self._forget_death)
 
