@@ -8,8 +8,6 @@ import shutil
 import socket
 import sys
 import time
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -51,6 +49,10 @@ class NeverError(ObserverError):
 
 
 def _post(letter: Letter) -> None:
+    # TLS comes with it, 1 MB: not for who posts nothing
+    import urllib.error
+    import urllib.request
+
     request = urllib.request.Request(  # noqa: S310 - the policy has only http addresses
         letter.to[0],
         letter.body.encode(),

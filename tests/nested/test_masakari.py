@@ -64,4 +64,4 @@ def test_masakari_hears_of_an_instance_that_was_killed(
     assert heard["generated_time"] == verdict.time
     assert heard["hostname"] == "compute-1"
     assert after_mib < before_mib + 5
-    record_property("daemon_mib", after_mib)
+    record_property("daemon_mib", (before_mib, after_mib))
