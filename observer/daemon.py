@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from observer.clock import SECOND, MonotonicClock
 from observer.confirm.question import Questions
 from observer.errors import HostError, ProgramError
+from observer.escalate.masakari import check_installed
 from observer.export.server import Request, Server
+from observer.inventory.register import Register
 from observer.kernel.arm import Armed
 from observer.kernel.libbpf import Libbpf
 from observer.model import Result
@@ -105,6 +107,8 @@ class Daemon:
         self._on_verdict, self._on_outcome = on_verdict, on_outcome
         self._started_ns = time.monotonic_ns()
         check_host()
+        if policy.escalate.masakari is not None:
+            check_installed()
         runtime = Path(policy.paths.runtime)
         self._lock = lock_host(runtime)
         self._armed = _arm(policy, loader)
@@ -115,6 +119,7 @@ class Daemon:
             policy,
             MonotonicClock(),
             Questions(),
+            Register(runtime / "vms.json"),
             on_verdict=self._publish,
             on_note=on_note,
             on_arrival=self._arm_missing,

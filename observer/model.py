@@ -106,6 +106,8 @@ class Vm(msgspec.Struct, frozen=True):
     back_ends: tuple[BackEnd, ...] = ()
     user: int = 0
     """Who runs its VMM."""
+    uuid: str | None = None
+    """As its VMM was given it; to OpenStack it is the instance."""
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -139,6 +141,8 @@ class Verdict(msgspec.Struct, frozen=True):
     action: str
     pid: int = 0
     """The VMM that it is about: the next one of that name is another."""
+    uuid: str | None = None
+    """The VM's, where it has one."""
 
 
 class Confirmed(msgspec.Struct, frozen=True):

@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
 from observer.cases import Cases
 from observer.gates import Inhibitions, booting
-from observer.inventory.vmm import find_back_ends, read_vm, vhost_fds
+from observer.inventory.vmm import read_vms, vhost_fds
 from observer.kernel.cells import RingKind
 from observer.model import (
     Confirmed,
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from observer.clock import Clock
     from observer.config import Policy
     from observer.confirm.question import Questions
+    from observer.inventory.register import Register
     from observer.kernel.books import Books
     from observer.kernel.cells import Cells
 
@@ -84,6 +84,7 @@ class Watch:
         policy: Policy,
         clock: Clock,
         questions: Questions,
+        register: Register,
         *,
         on_verdict: Callable[[Verdict], None],
         on_note: Callable[[str, str], None] = lambda _kind, _text: None,
@@ -95,6 +96,7 @@ class Watch:
     ) -> None:
         self.books, self.policy, self.clock = books, policy, clock
         self.questions, self.proc = questions, proc
+        self._register, self._known = register, register.read()
         self.inhibitions = Inhibitions(clock)
         self.vms: dict[int, Vm] = {}
         self.open: dict[tuple[int, str], Verdict] = {}
@@ -180,6 +182,7 @@ class Watch:
             evidence=look.evidence,
             action=self._action(vm, look.kind),
             pid=vm.pid,
+            uuid=vm.uuid,
         )
         self.open[vm.slot, look.subject] = verdict
         self._on_verdict(verdict)
@@ -215,7 +218,8 @@ class Watch:
     async def _settle(self) -> None:
         slots = np.flatnonzero(self.books.vms["tgid"])
         pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
-        found = await asyncio.to_thread(self._read, pids)
+        found = await asyncio.to_thread(read_vms, self.proc, pids, self._known)
+        self._known = {vm.pid: vm for vm in found}
         if any(vm.slot not in self.vms for vm in found):
             self._on_arrival()  # the first service VM: its programs are not there yet
         for vm in found:
@@ -228,6 +232,7 @@ class Watch:
             self._enter_rings(vm)
             self._name_servers(vm)
             self._rehearse(vm)
+        self._register.write(self.vms.values())
 
     def _rehearse(self, vm: Vm) -> None:
         """Look once for nothing: the first suspicion finds code and files warm.
@@ -248,14 +253,15 @@ class Watch:
                 look = Suspicion(play[0], now, now, 0, vm.pid, vm.slot, slot)
                 self._rehearsals[play] = asyncio.create_task(self._looks.look(vm, look))
 
-    def _read(self, pids: dict[int, int]) -> list[Vm]:
-        back_ends = find_back_ends(self.proc, pids)
-        read = (read_vm(self.proc, pid, slot) for pid, slot in pids.items())
-        return [
-            msgspec.structs.replace(v, back_ends=back_ends[v.pid])
-            for v in read
-            if v is not None
-        ]
+    def _find_ended(self) -> None:
+        """Judge VMMs of whose end an observer had heard that has ended itself."""
+        now, vms = self.clock.now_ns(), self.books.vms
+        heard = {key[0] for key in self._cases if key[1] == SuspicionKind.EXITED.name}
+        for slot in np.flatnonzero((vms["tgid"] != 0) & (vms["exited"] != 0)):
+            at, pid, code = int(slot), int(vms[slot]["tgid"]), vms[slot]["exit_code"]
+            kind = SuspicionKind.EXITED
+            if at not in heard:
+                self._open_case(Suspicion(kind, now, now, int(code), pid, at, at))
 
     def _enter_rings(self, vm: Vm) -> None:
         """Enter vhost rings that were at work before we came, and are idle since."""
@@ -394,6 +400,7 @@ class Watch:
         try:
             await self._settle()
             self.hear()
+            self._find_ended()
             self._on_settled()
             await stop.wait()
         finally:

@@ -29,7 +29,7 @@ from observer.services.abi import Abi
 from observer.services.control import order
 from observer.services.folder import RUNTIME, service_folder
 from observer.services.identity import is_service_user
-from observer.services.record import SPARE
+from observer.services.record import SPARE, read_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,7 +98,11 @@ class ServiceCase:
         folder = self._folder(vm)
         if folder is None:
             return None
-        return folder.path.exists() and not folder.is_ending(vm.pid)
+        if not folder.path.exists() or folder.is_ending(vm.pid):
+            return False
+        record = read_record(folder)  # with another process in it: it has a successor
+        has_none = record is None or record.pid in (None, vm.pid)
+        return has_none or self.stands_by(vm)
 
     def _sign_ns(self, slot: int) -> int:
         books = self._watch.books

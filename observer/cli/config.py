@@ -31,6 +31,9 @@ def show(path: Path | None) -> None:
 def check(path: Path | None) -> None:
     """Say whether a policy is sound; a fault names file and key."""
     from observer.config import DEFAULT_PATH, load
+    from observer.escalate.masakari import check_installed
 
-    load(path)
+    policy = load(path)
+    if policy.escalate.masakari is not None:
+        check_installed()
     click.echo(f"{path or DEFAULT_PATH}: sound")

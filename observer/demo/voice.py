@@ -78,15 +78,35 @@ class Voice:
         """What the daemon wrote to stderr."""
         return self._notes.read_text(errors="replace")
 
+    def kill(self) -> None:
+        """End the daemon as a crash would."""
+        self._process.kill()
+        self._process.wait()
+
     def alive(self) -> bool:
         """Say whether the daemon still runs."""
         return self._process.poll() is None
 
 
 @contextmanager
-def observer_running(notes: Path, *options: str) -> Iterator[Voice]:
-    """Run the daemon while the block does; armed when the block begins."""
-    argv = [sys.executable, "-m", "observer", "run", "-v", "-o", "jsonl", *options]
+def observer_running(
+    notes: Path, *options: str, under: tuple[str, ...] = ()
+) -> Iterator[Voice]:
+    """Run the daemon while the block does; armed when the block begins.
+
+    `under` are programs that set something for it and become it.
+    """
+    argv = [
+        *under,
+        sys.executable,
+        "-m",
+        "observer",
+        "run",
+        "-v",
+        "-o",
+        "jsonl",
+        *options,
+    ]
     with (
         notes.open("w") as to,
         subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=to, text=True) as process,

@@ -56,6 +56,11 @@ class Outbox:
             MOST_LETTERS,
         )
 
+    def withdraw(self, letters: list[Letter]) -> None:
+        """Take back those that are not delivered yet."""
+        rows = [(msgspec.json.encode(x).decode(),) for x in letters]
+        self._rows.write_all("delete from letters where letter = ?", rows)
+
     def due(self, now: float) -> list[tuple[int, Letter]]:
         """The oldest letter of each address, where its time has come."""
         rows = self._rows.read(

@@ -5,15 +5,29 @@
 alertmanager = ["http://127.0.0.1:9093"]
 webhook = ["http://127.0.0.1:8080/observer"]   # gets each alert as JSON
 command = [["/usr/bin/logger", "-t", "observer"]]   # likewise, on standard input
+[escalate.masakari]          # OpenStack: restarts the instances that it hears of
+cloud = "observer"           # in clouds.yaml, as all of OpenStack's clients read it
+host = "compute-1"           # what Nova calls this host; default: its own name
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 import msgspec
 
-__all__ = ["EscalatePolicy"]
+__all__ = ["EscalatePolicy", "Masakari"]
+
+# Of Masakari's API (api/validation/parameter_types.py).
+_HOST = re.compile(r"[a-zA-Z0-9._-]{1,255}")
+
+
+class Masakari(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where Masakari is, and who we are to it."""
+
+    cloud: str
+    host: str | None = None
 
 
 class EscalatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -22,11 +36,13 @@ class EscalatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alertmanager: tuple[str, ...] = ()
     webhook: tuple[str, ...] = ()
     command: tuple[tuple[str, ...], ...] = ()
+    masakari: Masakari | None = None
 
     @property
     def tells_anybody(self) -> bool:
         """Whether there is an address at all."""
-        return bool(self.alertmanager or self.webhook or self.command)
+        addresses = self.alertmanager, self.webhook, self.command, self.masakari
+        return any(addresses)
 
     def wrong(self) -> str | None:
         """What is wrong with it, as a key and a reason; None: nothing."""
@@ -43,4 +59,14 @@ class EscalatePolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 return (
                     f"command: {list(argv)} does not begin with a program's whole path"
                 )
+        return self._wrong_masakari()
+
+    def _wrong_masakari(self) -> str | None:
+        if self.masakari is None:
+            return None
+        if not self.masakari.cloud:
+            return "masakari.cloud: name one of clouds.yaml"
+        host = self.masakari.host
+        if host is not None and not _HOST.fullmatch(host):
+            return f"masakari.host: {host!r} is no name of a host"
         return None

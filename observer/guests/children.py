@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,21 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["child"]
 
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+# The kernel says nothing of a parent that was dead before it was asked to.
+_UNLESS_ORPHAN = ("sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
+
+
+def _with_us(rights: Sequence[str]) -> list[str]:
+    """Run what follows for as long as we live, even if we die just now."""
+    # The order to die comes last: the kernel forgets it when the user changes.
+    setpriv = ["setpriv", *rights, "--pdeathsig", "KILL", "--"]
+    return [*setpriv, *_UNLESS_ORPHAN, str(os.getpid())]
 
 
 @contextmanager
 def child(
-    argv: Sequence[str], log: Path, pass_fds: Sequence[int] = ()
+    argv: Sequence[str],
+    log: Path,
+    pass_fds: Sequence[int] = (),
+    rights: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a program while the block does, killed even when stopped or hung.
 
-    It dies with the thread that started it, so that must be one that lasts.
+    It dies with the thread that started it, so that must be one that lasts.  `rights`
+    are setpriv's options.
     """
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(
-                [*_DIE_WITH_PARENT, *argv],
+                [*_with_us(rights), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -80,6 +81,7 @@ class Flow:
         self._over = threading.Event()
         self.sent = 0
         self.received: list[int] = []
+        self.arrivals_ns: list[int] = []
         self._threads = [threading.Thread(target=t) for t in (self._send, self._take)]
 
     def _send(self) -> None:
@@ -95,6 +97,7 @@ class Flow:
         while True:
             try:
                 (number,) = NUMBER.unpack(self._receiver.recv(NUMBER.size))
+                self.arrivals_ns.append(time.monotonic_ns())
                 self.received.append(number)
             except TimeoutError:
                 if self._over.is_set():
@@ -104,6 +107,11 @@ class Flow:
     def out_of_order(self) -> list[tuple[int, int]]:
         """Each datagram that came after one sent later, or twice, behind that one."""
         return [(a, b) for a, b in pairwise(self.received) if b <= a]
+
+    def silence_ns(self, since_ns: int) -> int:
+        """The longest time without an arrival that ended after a moment."""
+        pairs = pairwise(list(self.arrivals_ns))
+        return max((b - a for a, b in pairs if b > since_ns), default=0)
 
     def wait_for(self, count: int, seconds: float = 60.0) -> None:
         """Return when so many more have arrived."""

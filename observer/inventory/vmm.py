@@ -9,15 +9,18 @@ asking them, and without knowing their sockets.
 from __future__ import annotations
 
 import re
+import uuid
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from observer.inventory.procfs import read_proc
 from observer.inventory.task import look_at_task
 from observer.model import BackEnd, Vm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -29,7 +32,9 @@ __all__ = [
     "program_of",
     "qmp_of",
     "read_vm",
+    "read_vms",
     "taps_of",
+    "uuid_of",
     "vhost_fds",
 ]
 
@@ -42,6 +47,17 @@ def name_of(argv: list[str], comm: str, pid: int) -> str:
             first = value.split(",", 1)[0]
             return pairs.get("guest") or (first if "=" not in first else comm)
     return f"{comm}-{pid}"
+
+
+def uuid_of(argv: list[str]) -> str | None:
+    """Give the UUID of `-uuid`, as libvirt passes it too; None without a sound one."""
+    for option, value in pairwise(argv):
+        if option in ("-uuid", "--uuid"):
+            try:
+                return str(uuid.UUID(value))
+            except ValueError:
+                return None
+    return None
 
 
 def qmp_of(argv: list[str]) -> str | None:
@@ -188,4 +204,26 @@ def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
     qmp, taps = qmp_of(argv), taps_of(proc, pid)
     if look_at_task(folder).start_ticks != start or not start:
         return None
-    return Vm(pid, start, name, slot, taps, qmp, user=user)
+    return Vm(pid, start, name, slot, taps, qmp, user=user, uuid=uuid_of(argv))
+
+
+def _as_it_was(proc: Path, pid: int, before: Vm | None) -> Vm | None:
+    """What a process was that is gone, or about to be; None if it is not that one."""
+    task = look_at_task(proc / str(pid))
+    if before is None or task.start_ticks not in (0, before.start_ticks):
+        return None
+    return before if task.gone else None
+
+
+def read_vms(
+    proc: Path, slots: Mapping[int, int], before: Mapping[int, Vm]
+) -> list[Vm]:
+    """Read the VMs of these processes; those that are gone as they were `before`."""
+    back_ends = find_back_ends(proc, slots)
+    found = []
+    for pid, slot in slots.items():
+        if was := _as_it_was(proc, pid, before.get(pid)):
+            found.append(msgspec.structs.replace(was, slot=slot))
+        elif vm := read_vm(proc, pid, slot):
+            found.append(msgspec.structs.replace(vm, back_ends=back_ends[pid]))
+    return found

@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 RUNTIME = Path("/run/observer-services")
+MOST_ENDED = 8  # for who asks late, e.g. an observer that was away
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,30}")
 
@@ -106,16 +107,22 @@ class ServiceFolder(msgspec.Struct, frozen=True):
         """Names the processes that were last ended on purpose."""
         return self.path / "ending"
 
+    def _ended(self) -> list[str]:
+        return self.ending.read_text().split() if self.ending.exists() else []
+
     def ends(self, *pids: int) -> None:
         """Say who is being ended on purpose."""
-        replace_text(self.ending, " ".join(map(str, pids)))
+        ended = [*self._ended(), *map(str, pids)]
+        replace_text(self.ending, " ".join(ended[-MOST_ENDED:]))
+
+    def begins(self, pid: int) -> None:
+        """Say that this number is one that lives."""
+        ended = [number for number in self._ended() if number != str(pid)]
+        replace_text(self.ending, " ".join(ended))
 
     def is_ending(self, pid: int) -> bool:
         """Whether that process was ended on purpose."""
-        try:
-            return str(pid) in self.ending.read_text().split()
-        except FileNotFoundError:
-            return False
+        return str(pid) in self._ended()
 
 
 def service_folder(runtime: Path, name: str) -> ServiceFolder | None:

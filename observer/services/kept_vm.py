@@ -121,6 +121,7 @@ class KeptVm:
         self._parking.empty_taps()
         try:
             life = self._serving.begin(self._name, self._spec)
+            self._folder.begins(life.pid)
             self._parking.release()
             life.check_version()
         except ObserverError:
@@ -244,7 +245,9 @@ class KeptVm:
         try:
             handed = standing_by(self._name, self._spec, serving)
             spare.handed = spare.held.enter_context(handed)
-            spare.begin(self._name, self._spec).check_version()
+            life = spare.begin(self._name, self._spec)
+            self._folder.begins(life.pid)
+            life.check_version()
             spare.headers = tuple(let_queue_go(tap) for tap in spare.taps())
         except ObserverError:
             spare.clear()

@@ -70,9 +70,9 @@ class Life:
         for said in (folder.console, log):  # what a life before said
             said.unlink(missing_ok=True)
         with with_vhost(handed) as whole:
-            argv = as_user(user, kvm_group())
-            argv += qemu_argv(name, spec, folder, whole)
-            process = self._stack.enter_context(child(argv, log, whole.all()))
+            argv = qemu_argv(name, spec, folder, whole)
+            rights = as_user(user, kvm_group())
+            process = self._stack.enter_context(child(argv, log, whole.all(), rights))
         self.pid = process.pid
         self.death = os.pidfd_open(process.pid)
         self._stack.callback(self.forget_death)

@@ -11,6 +11,7 @@ from observer.inventory.vmm import (
     name_of,
     qmp_of,
     taps_of,
+    uuid_of,
 )
 from observer.model import BackEnd
 
@@ -45,6 +46,15 @@ def test_the_monitor_is_found_however_it_is_given() -> None:
     assert qmp_of(["-qmp", "unix:/run/a.sock,server=on"]) == "/run/a.sock"
     assert qmp_of([*chardev, "-mon", "chardev=m,mode=control"]) == "/run/q.sock"
     assert qmp_of([*chardev, "-mon", "chardev=m,mode=readline"]) is None
+
+
+def test_an_instance_has_the_uuid_that_its_command_line_gives() -> None:
+    """As OpenStack writes it; what is no UUID is none."""
+    uuid = "3d84f07c-9b19-4cc6-9d25-c2a5e8a7a6f0"
+
+    assert uuid_of(["-name", "web1", "-uuid", uuid.upper()]) == uuid
+    assert uuid_of(["-uuid", "web1"]) is None
+    assert uuid_of(["-name", "-uuid"]) is None
 
 
 def test_taps_are_those_of_the_descriptors(tmp_path: Path) -> None:

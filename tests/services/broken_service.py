@@ -74,6 +74,12 @@ class Service:
         """Return when one stands by."""
         wait_until(lambda: self.record().spare is not None, 60, "there was a spare")
 
+    def resets(self) -> int:
+        """How often a part of this life was reset."""
+        lines = asyncio.run(order(self.folder.vm.control, "stats", 10.0))
+        found = (line.partition(" resets=")[2] for line in lines)
+        return sum(int(number) for number in found if number)
+
     def salvaged(self) -> int:
         """Frames that this life found in hand, its own or another's."""
         lines = asyncio.run(order(self.folder.vm.control, "stats", 10.0))
@@ -99,12 +105,18 @@ class Service:
 
 
 @contextmanager
-def caring_for(services: tuple[Service, ...], folder: Path) -> Iterator[Voice]:
+def caring_for(
+    services: tuple[Service, ...],
+    folder: Path,
+    log: str = "log",
+    under: tuple[str, ...] = (),
+) -> Iterator[Voice]:
     """An observer that mends these, and has seen them."""
     config = folder / "observer.toml"
     names = json.dumps([service.name for service in services])
     config.write_text(POLICY.format(names=names, state=folder / "state"))
-    with observer_running(folder / "log", "--config", str(config)) as voice:
+    options = "--config", str(config)
+    with observer_running(folder / log, *options, under=under) as voice:
         for name in (f"vm: {service.name} " for service in services):
             wait_until(lambda n=name: n in voice.notes(), 60, f"it saw {name}")
         yield voice

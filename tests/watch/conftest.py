@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from observer.config import Policy
+from observer.inventory.register import Register
 from observer.kernel.cells import (
     LIMITS,
     RING,
@@ -108,6 +109,7 @@ class Scene:
             Policy(),
             self.clock,
             self.questions,  # type: ignore[arg-type]
+            Register(proc.parent / f"{proc.name}-vms.json"),
             on_verdict=self._hear,
             on_note=lambda kind, text: self.notes.append((kind, text)),
             proc=proc,
