@@ -18,6 +18,7 @@ from observer.cases import Cases
 from observer.gates import Inhibitions, booting
 from observer.inventory.vmm import read_vms, vhost_fds
 from observer.kernel.cells import RingKind
+from observer.meaning import ACTIONS, CAUSES, EVENTS
 from observer.model import (
     Confirmed,
     Look,
@@ -39,40 +40,10 @@ if TYPE_CHECKING:
     from observer.kernel.books import Books
     from observer.kernel.cells import Cells
 
-__all__ = ["ACTIONS", "Watch"]
+__all__ = ["Watch"]
 
 SETTLE_SECONDS = 0.02  # VMs that start together are read together
 RECHECK_SECONDS = 2.0  # while a verdict is open or a VM is hushed
-
-ACTIONS = {
-    VerdictKind.VMM_CRASHED: "would restart the VM",
-    VerdictKind.VMM_STOPPED: "would continue the VMM (SIGCONT), else restart the VM",
-    VerdictKind.VMM_HUNG: "would restart the VM",
-    VerdictKind.BACKEND_CRASHED: "would restart the back end",
-    VerdictKind.BACKEND_HUNG: "would re-kick the ring, else restart the back end",
-    VerdictKind.BACKEND_STARVED: "would give the back end a CPU; no restart helps",
-    VerdictKind.BACKEND_BLOCKED: "would alert: the host's storage is stuck",
-    VerdictKind.GUEST_HUNG: "would reset the guest",
-    VerdictKind.VCPU_HUNG: "would inject an NMI, else reset the guest",
-    VerdictKind.SERVICE_HUNG: "would restart the service, or switch to its spare",
-    VerdictKind.PART_HUNG: "would reset the part, else restart the service",
-}
-
-# They are told once and then closed, which says nothing of whether all is well.
-_EVENTS = (VerdictKind.VMM_CRASHED, VerdictKind.BACKEND_CRASHED)
-
-# What an open verdict on the same VM explains.
-_CAUSES = {
-    VerdictKind.GUEST_HUNG: (
-        VerdictKind.VCPU_HUNG,
-        VerdictKind.VMM_STOPPED,
-        VerdictKind.VMM_HUNG,
-        VerdictKind.SERVICE_HUNG,
-    ),
-    VerdictKind.VCPU_HUNG: (VerdictKind.SERVICE_HUNG,),
-    VerdictKind.SERVICE_HUNG: (VerdictKind.VMM_STOPPED, VerdictKind.VMM_HUNG),
-    VerdictKind.PART_HUNG: (VerdictKind.SERVICE_HUNG, VerdictKind.BACKEND_HUNG),
-}
 
 
 class Watch:
@@ -198,7 +169,7 @@ class Watch:
 
     def _explained(self, vm: Vm, look: Confirmed) -> bool:
         """Say whether a silence has its cause in a verdict that is open already."""
-        causes = _CAUSES.get(look.kind, ())
+        causes = CAUSES.get(look.kind, ())
         return any(
             slot == vm.slot and verdict.kind in causes
             for (slot, _), verdict in self.open.items()
@@ -368,7 +339,7 @@ class Watch:
             others = [vm for vm in others if self._looks.stands_by(vm) == spare]
         if others:
             return self._looks.lives(others[-1])
-        if verdict.kind in _EVENTS:
+        if verdict.kind in EVENTS:
             return False
         return any(self._looks.recovered(vm.slot, verdict) for vm in named)
 
@@ -378,7 +349,7 @@ class Watch:
             if self._looks.recovered(key[0], verdict):
                 del self.open[key]
                 self._on_note("recovered", f"{verdict.vm}: {verdict.subject} is back")
-                if verdict.kind not in _EVENTS:
+                if verdict.kind not in EVENTS:
                     self._on_closed(verdict)
 
     async def _recheck(self) -> None:
