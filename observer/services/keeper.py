@@ -38,7 +38,7 @@ from observer.services.record import READY, Record
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
 __all__ = ["KeptVm", "kept_service", "main"]
@@ -134,6 +134,12 @@ class KeptVm:
         self._folder.ending.touch()
         self._life.close()
 
+    def forget(self) -> None:
+        """Empty the memory between two lives: the next one finds nothing there."""
+        size = os.fstat(self._ours.memory).st_size
+        os.ftruncate(self._ours.memory, 0)
+        os.ftruncate(self._ours.memory, size)
+
     def reset(self, part: str) -> None:
         """Reset a part of this life; no frame is lost.
 
@@ -161,7 +167,11 @@ class KeptVm:
 
 @contextmanager
 def kept_service(
-    name: str, spec: ServiceSpec, runtime: Path, images: Path
+    name: str,
+    spec: ServiceSpec,
+    runtime: Path,
+    images: Path,
+    parks: Callable[[dict[str, int]], Parking] = Parking,
 ) -> Iterator[KeptVm]:
     """Run a service VM while the block does, which begins when the service is up."""
     folder = service_folder(runtime, name)
@@ -179,7 +189,7 @@ def kept_service(
         os.chown(folder.vm, user, user)
         spec, ours = stack.enter_context(opened(name, spec, images / spec.image))
         names = (port.tap for port in spec.ports)
-        parking = Parking(dict(zip(names, ours.taps, strict=True)))
+        parking = parks(dict(zip(names, ours.taps, strict=True)))
         stack.callback(parking.close)
         vm = KeptVm(spec, folder, ours, parking)
         stack.callback(vm.end)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The designs that are compared.  A design is data: who takes care, and what is up.
+
+Either `observer run` takes care under a policy, or a comparator: a module that is run
+as a program, and says verdicts and outcomes in the same words.  With neither nobody
+does, and what is broken is cleared away after a while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.experiment.faults import FAULTS
+from observer.model import StepKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["DESIGNS", "Design", "Offer", "faults_of", "offers"]
+
+_CARE = """\
+[repair]
+dry_run = false
+care = ["net", "disk"]
+rates = { vm = 1000, host = 1000, window = "1m" }
+"""
+_RESTART = """\
+[[repair.ladders.part-hung]]
+do = "restart-service"
+deadline = "10s"
+tries = 2
+"""
+_SWITCH = "".join(
+    f"""\
+[[repair.ladders.{kind}]]
+do = "switch-to-spare"
+deadline = "2s"
+"""
+    for kind in ("part-hung", "service-hung", "vmm-crashed")
+)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Who takes care of the services, and how."""
+
+    does: str
+    policy: str | None = None
+    """The observer's."""
+    needs: str | None = None
+    """A step of the policy's that this observer may not have yet."""
+    comparator: str | None = None
+    """A module, run with the period of the streams in ms as its argument."""
+    keeps: bool = False
+    """The comparator is itself what keeps the service."""
+    spare: bool = False
+    """The service's spare is booted beside it."""
+    renews: bool = False
+    """The services are begun anew after each run."""
+    phase_s: float = 0.0
+    """A fault comes at any moment of so long: where a design has a period."""
+    faults: Mapping[str, Sequence[str]] = field(
+        default_factory=lambda: {name: tuple(its) for name, its in FAULTS.items()}
+    )
+    """Of each experiment, those that it can face."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this observer has all that it needs."""
+        return self.needs is None or self.needs in set(StepKind)
+
+
+_NET = {"net-failure": tuple(FAULTS["net-failure"])}
+
+DESIGNS = {
+    "fg": Design(
+        "the observer; a part is reset, else the service restarted on its memory",
+        policy=_CARE,
+    ),
+    "cg": Design(
+        "the observer; the service is restarted on its memory, frames parked",
+        policy=_CARE + _RESTART,
+    ),
+    "spare": Design(
+        "the observer; a booted spare is switched in",
+        policy=_CARE + _SWITCH,
+        needs="switch-to-spare",
+        spare=True,
+        renews=True,
+        faults=_NET,
+    ),
+    "none": Design("nobody; after 5 s all is begun anew", renews=True),
+    "tfd-xen-like": Design(
+        "counters polled every 40 ms, failed after 2 without progress; standby VM",
+        comparator="observer.experiment.tfd_xen",
+        spare=True,
+        renews=True,
+        faults=_NET,
+    ),
+    "xoar-like": Design(
+        "restarted every 5 s on fresh memory, whether it failed or not",
+        comparator="observer.experiment.xoar",
+        keeps=True,
+        phase_s=5.0,
+        faults=_NET,
+    ),
+    "linux-vm": Design(
+        "a bridge in a Linux VM; started again at once when it is gone",
+        comparator="observer.experiment.linux_vm",
+        keeps=True,
+        faults={"net-failure": ("vmm-crash",)},
+    ),
+}
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A design in an experiment."""
+
+    experiment: str
+    design: str
+    ready: bool
+    does: str
+    faults: tuple[str, ...]
+
+
+def offers() -> list[Offer]:
+    """All that can be run."""
+    return [
+        Offer(experiment, name, its.is_ready, its.does, tuple(faced))
+        for experiment in FAULTS
+        for name, its in DESIGNS.items()
+        if (faced := its.faults.get(experiment))
+    ]
+
+
+def faults_of(
+    experiment: str, designs: Sequence[str], faults: Sequence[str]
+) -> dict[str, tuple[str, ...]]:
+    """What each of these designs faces in an experiment; without faults named, all."""
+    return {
+        name: tuple(
+            fault
+            for fault in DESIGNS[name].faults.get(experiment, ())
+            if not faults or fault in faults
+        )
+        for name in designs
+    }

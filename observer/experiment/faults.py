@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The faults of the experiments, how each is brought about, and what it must be called.
+
+The moment of a fault is the one before its order is sent or its signal raised: the last
+at which the victim was surely well.  All designs are timed from there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+
+from observer.errors import ProgramError
+from observer.model import VerdictKind
+from observer.services.folder import RUNTIME, ServiceFolder
+from observer.services.record import read_record
+
+__all__ = ["FAULTS", "Fault", "break_services", "service_pid"]
+
+ANSWER_SECONDS = 0.5
+
+PART, SERVICE = VerdictKind.PART_HUNG, VerdictKind.SERVICE_HUNG
+CRASHED = VerdictKind.VMM_CRASHED
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to which services, and what is to be said of each."""
+
+    name: str
+    services: tuple[str, ...]
+    kind: VerdictKind
+    word: str | None = None
+    """What the service is told; None: its VMM is killed."""
+
+
+FAULTS: dict[str, dict[str, Fault]] = {
+    experiment: {fault.name: fault for fault in faults}
+    for experiment, faults in {
+        "net-failure": (
+            Fault("nic-hang", ("net",), PART, "nic-hang"),
+            Fault("netback-hang", ("net",), PART, "netback-hang"),
+            Fault("service-hang", ("net",), SERVICE, "service-hang"),
+            Fault("service-crash", ("net",), CRASHED, "service-crash"),
+            Fault("vmm-crash", ("net",), CRASHED),
+        ),
+        "disk-failure": (
+            Fault("disk-hang", ("disk",), PART, "disk-hang"),
+            Fault("target-hang", ("disk",), PART, "target-hang"),
+            Fault("service-hang", ("disk",), SERVICE, "service-hang"),
+            Fault("service-crash", ("disk",), CRASHED, "service-crash"),
+            Fault("vmm-crash", ("disk",), CRASHED),
+        ),
+        "all-failure": (
+            Fault("net-vmm-crash", ("net",), CRASHED),
+            Fault("disk-vmm-crash", ("disk",), CRASHED),
+            Fault("all-services-crash", ("net", "disk"), CRASHED),
+        ),
+    }.items()
+}
+
+
+def service_pid(name: str) -> int:
+    """The process of a service's present life, as its keeper left word."""
+    record = read_record(ServiceFolder(RUNTIME / name))
+    if record is None or record.pid is None:
+        raise ProgramError(f"{name} is not up: see `observer service status`.")
+    return record.pid
+
+
+def _tell(service: str, word: str) -> int:
+    """Order a fault; the moment before.  A service that hangs or fell is silent."""
+    with socket.socket(socket.AF_UNIX) as wire:
+        wire.settimeout(ANSWER_SECONDS)
+        wire.connect(str(ServiceFolder(RUNTIME / service).control))
+        moment_ns = time.monotonic_ns()
+        wire.sendall(f"fault {word}\n".encode())
+        with suppress(TimeoutError, ConnectionError):
+            said = wire.recv(200)
+            if b"refused" in said:
+                raise ProgramError(
+                    f"{service} may not be broken: give it the word faults=on."
+                )
+    return moment_ns
+
+
+def break_services(fault: Fault) -> int:
+    """Bring it about, in all its services at once; the moment before, in ns."""
+    if fault.word is not None:
+        return min(_tell(service, fault.word) for service in fault.services)
+    with ExitStack() as stack:
+        held = []
+        for service in fault.services:
+            held.append(os.pidfd_open(service_pid(service)))
+            stack.callback(os.close, held[-1])
+        moment_ns = time.monotonic_ns()
+        for process in held:
+            signal.pidfd_send_signal(process, signal.SIGKILL)
+    return moment_ns

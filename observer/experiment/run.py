@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs an experiment: turn after turn on one scene, each fault to its end.
+
+A run waits until the streams flow, breaks, waits until somebody has mended it (or
+clears it away) and the streams flow again, and then asks everybody what they saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from observer.clock import SECOND
+from observer.errors import DeadlineError, ProgramError
+from observer.experiment.caretaker import caretaker
+from observer.experiment.designs import DESIGNS, Design
+from observer.experiment.faults import FAULTS, break_services
+from observer.experiment.judge import Stream, Witness, row_of
+from observer.guests.waiting import wait_until
+from observer.model import Result
+from observer.services.control import order
+from observer.services.folder import RUNTIME, ServiceFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from observer.demo.voice import Voice
+    from observer.experiment.arrivals import Arrival
+    from observer.experiment.faults import Fault
+    from observer.experiment.guest_load import Seen
+    from observer.experiment.plan import Turn
+    from observer.experiment.rows import Row
+    from observer.experiment.scene import Scene
+
+__all__ = ["Study"]
+
+LEFT_SECONDS = 5.0
+"""So long a fault is left where nobody takes care."""
+MENDED_SECONDS = 60.0
+FLOWS_SECONDS = 120.0
+PERIODS = 50
+"""So many arrivals make a flow; before a fault there are twice as many."""
+DRAIN_SECONDS = 1.5
+BLOCKS_SECONDS, BLOCKS = 0.5, 5
+TCP_SECONDS = 5.0  # and twice the outage: TCP waits twice as long each time
+TRIES = 3
+MENDED = (Result.REPAIRED, Result.RECOVERED)
+STATS_SECONDS = 5.0
+
+
+def _until(moment: float) -> None:
+    """Sleep to a moment of time.monotonic()."""
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+class Study:
+    """One experiment on its scene."""
+
+    def __init__(
+        self,
+        experiment: str,
+        scene: Scene,
+        period_ms: float,
+        seed: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._experiment, self._scene, self._tell = experiment, scene, tell
+        self._period_ms = period_ms
+        self._chance = random.Random(seed)  # noqa: S311 - no secret
+        self._stands: bool | None = False
+        """Whether the services are up with their spares; None: they are not up."""
+        self._is_used = False
+        self._told = -1
+        """The newest datagram of the host's that the guest has told us of."""
+
+    def rows(self, turns: Sequence[Turn]) -> Iterator[Row]:
+        """All runs, in their order."""
+        for turn in turns:
+            design = DESIGNS[turn.design]
+            self._tell(f"round {turn.round + 1}: {turn.design}: {design.does}")
+            self._stand(design)
+            folder = self._scene.folder / f"{turn.round}-{turn.design}"
+            services = self._scene.services
+            with caretaker(design, services, self._period_ms, folder) as voice:
+                for name in turn.faults:
+                    self._stand(design)
+                    yield self._run(turn, FAULTS[self._experiment][name], voice)
+
+    def _stand(self, design: Design) -> None:
+        """Have the services up that the design wants, none of them used up."""
+        wanted = None if design.keeps else design.spare
+        if self._stands == wanted and not self._is_used:
+            return
+        if self._stands is not None:
+            self._scene.end()
+        if wanted is not None:
+            self._scene.start(spare=wanted)
+        self._stands, self._is_used = wanted, False
+
+    # -- the streams --------------------------------------------------------------
+
+    def _has_net(self, fault: Fault) -> bool:
+        return "net" in self._scene.services and "net" in fault.services
+
+    def _wait_for_flow(self, count: int) -> None:
+        """So many datagrams more have come from the guest."""
+        taken = self._scene.datagrams.arrivals
+        wanted = len(taken) + count
+        wait_until(lambda: len(taken) >= wanted, FLOWS_SECONDS, "the streams flowed")
+
+    def _wait_for_blocks(self, since_ns: int) -> list[Seen]:
+        """The guest's writer has gone on; all that the guest told meanwhile."""
+        told: list[Seen] = []
+
+        def has_written() -> bool:
+            told.append(self._scene.take_seen())
+            return sum(a.ns > since_ns for a in told[-1].wrote) >= BLOCKS
+
+        deadline = time.monotonic() + FLOWS_SECONDS
+        while not has_written():
+            if time.monotonic() > deadline:
+                raise DeadlineError("The guest's disk is not back.")
+            time.sleep(BLOCKS_SECONDS)
+        return told
+
+    def _tcp_survives(self, connections: int, outage_s: float) -> bool:
+        """Whether the stream that was there goes on, with the right bytes."""
+        stream = self._scene.stream
+        before = stream.bytes_total
+        with suppress(DeadlineError):
+            wait_until(
+                lambda: stream.bytes_total > before,
+                TCP_SECONDS + 2 * outage_s,
+                "the TCP stream went on",
+            )
+        return (
+            stream.connections == connections
+            and stream.bytes_total > before
+            and stream.is_intact
+        )
+
+    # -- one run ------------------------------------------------------------------
+
+    def _begin(self, design: Design) -> None:
+        """Everything flows, and is counted from here."""
+        self._wait_for_flow(PERIODS)
+        seen = self._scene.take_seen(anew=True)
+        self._told = max((a.number for a in seen.took), default=self._told)
+        self._wait_for_flow(2 * PERIODS)
+        _until(time.monotonic() + self._chance.uniform(0, design.phase_s))
+
+    def _break(self, fault: Fault) -> int:
+        """Break it; one that is just being restarted can be broken a little later."""
+        for _ in range(TRIES):
+            with suppress(ProgramError, OSError):
+                return break_services(fault)
+            _until(time.monotonic() + 1)
+        return break_services(fault)
+
+    def _mended(self, fault: Fault, voice: Voice | None, moment_ns: int) -> bool:
+        """Wait until somebody says that all is mended; nobody says so of himself."""
+        if voice is None:
+            _until(moment_ns / SECOND + LEFT_SECONDS)
+            return False
+        wanted = set(fault.services)
+
+        def is_mended() -> bool:
+            ends = (o for o in voice.outcomes() if o.result in MENDED)
+            # what was begun before the fault mended nothing
+            return wanted <= {
+                o.vm for o in ends if o.monotonic_ns - o.took_ns >= moment_ns
+            }
+
+        with suppress(DeadlineError):
+            wait_until(is_mended, MENDED_SECONDS, "it was mended")
+            return True
+        return False
+
+    def _run(self, turn: Turn, fault: Fault, voice: Voice | None) -> Row:
+        design, scene = DESIGNS[turn.design], self._scene
+        self._begin(design)
+        at, stream = len(scene.datagrams.arrivals), scene.stream
+        newest = max(a.number for a in scene.datagrams.arrivals[-2 * PERIODS :])
+        connections = stream.connections
+        wrong_before = scene.writers.succession.wrong if scene.writers else 0
+        self._tell(f"round {turn.round + 1}: {turn.design}: {fault.name}")
+        moment_ns = self._break(fault)
+        mended = self._mended(fault, voice, moment_ns)
+        salvaged = self._salvaged(fault) if mended and design.policy else None
+        if not mended and not design.keeps:
+            scene.end()
+            scene.start(spare=design.spare)
+        note, flows, told = "", True, []
+        try:
+            self._wait_for_flow(PERIODS)
+            if scene.writers is not None:
+                told = self._wait_for_blocks(time.monotonic_ns())
+        except (DeadlineError, ProgramError) as e:
+            note, flows = e.message, False
+        outage_s = (time.monotonic_ns() - moment_ns) / SECOND
+        tcp = (
+            flows and self._has_net(fault) and self._tcp_survives(connections, outage_s)
+        )
+        _until(time.monotonic() + DRAIN_SECONDS)
+        with suppress(DeadlineError, ProgramError):
+            told.append(scene.take_seen())
+        arrivals = scene.datagrams.arrivals[at:]
+        streams = self._streams(arrivals, newest, told)
+        writers = scene.writers
+        seen = Witness(
+            round=turn.round,
+            moment_ns=moment_ns,
+            verdicts=voice.since(moment_ns) if voice else [],
+            outcomes=[
+                o
+                for o in (voice.outcomes() if voice else [])
+                if o.monotonic_ns - o.took_ns >= moment_ns
+            ],
+            datagrams=streams if self._has_net(fault) else (),
+            blocks=self._blocks(fault, told),
+            flows=flows,
+            salvaged=salvaged,
+            tcp_survived=tcp if self._has_net(fault) else None,
+            io_errors=sum(t.io_errors for t in told) if writers else None,
+            verify_errors=(
+                sum(t.wrong_blocks for t in told) + (not scene.is_verified())
+                if writers
+                else None
+            ),
+            two_writers=writers.succession.wrong - wrong_before if writers else None,
+            note=note,
+        )
+        coarse = design.policy is None
+        row = row_of(self._experiment, turn.design, fault, seen, coarse=coarse)
+        self._is_used = mended and design.renews
+        return row
+
+    def _streams(
+        self, arrivals: list[Arrival], newest: int, told: list[Seen]
+    ) -> tuple[Stream, ...]:
+        """Guest to host, and host to guest."""
+        took = [a for t in told for a in t.took]
+        out = Stream(
+            arrivals, newest + 1, max((a.number for a in arrivals), default=newest)
+        )
+        first, self._told = (
+            self._told + 1,
+            max((a.number for a in took), default=self._told),
+        )
+        return out, Stream(took, first, self._told)
+
+    def _blocks(self, fault: Fault, told: list[Seen]) -> list[Arrival]:
+        if "disk" not in fault.services:
+            return []
+        return [a for t in told for a in t.wrote]
+
+    def _salvaged(self, fault: Fault) -> int | None:
+        """Frames that net's present life found in hand when it began."""
+        if not self._has_net(fault):
+            return None
+        control = ServiceFolder(RUNTIME / "net").control
+        with suppress(ProgramError, DeadlineError):
+            lines = asyncio.run(order(control, "stats", STATS_SECONDS))
+            if found := re.search(r"salvaged=(\d+)", " ".join(lines)):
+                return int(found[1])
+        return None
