@@ -121,6 +121,7 @@ def run(
 ) -> int:
     """Run the experiment NAME; each run is a row of a file, as soon as it has ended."""
     from observer.demo.place import is_kvm_host, run_in_testbed
+    from observer.experiment.guest_load import build_load
     from observer.experiment.plan import turns
     from observer.testbed.nested import checkout
 
@@ -139,6 +140,7 @@ def run(
         options = [
             w for key, values in given.items() for v in values for w in (key, f"{v}")
         ]
+        build_load(checkout() / "build/experiment" / name)  # sooner done than there
         a_round = sum(TURN_SECONDS + RUN_SECONDS * len(its) for its in faced.values())
         return run_in_testbed(
             ("experiment", "run", name, *options),

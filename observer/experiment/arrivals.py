@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Account", "Arrival", "Gap", "account", "longest_gap", "total"]
+__all__ = ["Account", "Arrival", "Gap", "account", "outage", "total"]
 
 
 class Arrival(NamedTuple):
@@ -71,10 +71,15 @@ def total(accounts: Iterable[Account]) -> Account:
     )
 
 
-def longest_gap(arrivals: Sequence[Arrival], since_ns: int) -> Gap | None:
-    """The longest time without an arrival that ended after a moment.
+def outage(arrivals: Sequence[Arrival], since_ns: int, until_ns: int) -> Gap | None:
+    """The longest time without an arrival that a fault can have to do with.
 
-    None where fewer than two came, or nothing after that moment: it lasts.
+    It ended after the fault and began before all was said to be mended: a pause of the
+    host's own later on is none.  None where it lasts.
     """
-    gaps = (Gap(a.ns, b.ns) for a, b in pairwise(arrivals) if b.ns > since_ns)
+    gaps = (
+        Gap(a.ns, b.ns)
+        for a, b in pairwise(arrivals)
+        if b.ns > since_ns and a.ns < until_ns
+    )
     return max(gaps, key=lambda gap: gap.ns, default=None)

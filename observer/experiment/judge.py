@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from observer.clock import MS
-from observer.experiment.arrivals import Arrival, account, longest_gap, total
+from observer.experiment.arrivals import Arrival, account, outage, total
 from observer.experiment.rows import Row
 from observer.model import Outcome, Result, Verdict
 
@@ -38,6 +38,8 @@ class Witness(msgspec.Struct, frozen=True):
 
     round: int
     moment_ns: int
+    mended_ns: int
+    """When all was said to be mended, or had been cleared away."""
     verdicts: list[Verdict]
     outcomes: list[Outcome]
     datagrams: tuple[Stream, ...]
@@ -61,7 +63,9 @@ def _ms(ns: int | None) -> float | None:
 def _gaps(witness: Witness) -> list[Gap | None]:
     streams = [stream.arrivals for stream in witness.datagrams]
     streams += [witness.blocks] if witness.blocks else []
-    return [longest_gap(arrivals, witness.moment_ns) for arrivals in streams]
+    return [
+        outage(arrivals, witness.moment_ns, witness.mended_ns) for arrivals in streams
+    ]
 
 
 def _said(said: Sequence[Verdict], fault: Fault) -> dict[str, Verdict]:

@@ -190,10 +190,12 @@ class Study:
         self._tell(f"round {turn.round + 1}: {turn.design}: {fault.name}")
         moment_ns = self._break(fault)
         mended = self._mended(fault, voice, moment_ns)
+        mended_ns = time.monotonic_ns()
         salvaged = self._salvaged(fault) if mended and design.policy else None
         if not mended and not design.keeps:
             scene.end()
             scene.start(spare=design.spare)
+            mended_ns = time.monotonic_ns()
         note, flows, told = "", True, []
         try:
             self._wait_for_flow(PERIODS)
@@ -214,6 +216,7 @@ class Study:
         seen = Witness(
             round=turn.round,
             moment_ns=moment_ns,
+            mended_ns=mended_ns,
             verdicts=voice.since(moment_ns) if voice else [],
             outcomes=[
                 o

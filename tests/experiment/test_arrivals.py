@@ -9,7 +9,7 @@ from observer.experiment.arrivals import (
     Arrival,
     Gap,
     account,
-    longest_gap,
+    outage,
     total,
 )
 
@@ -61,15 +61,16 @@ def test_streams_add_up() -> None:
     assert total([Account(9, 1, 2, 3), Account(1, 1, 0, 0)]) == Account(10, 2, 2, 3)
 
 
-def test_the_longest_gap_is_of_those_that_end_after_the_fault() -> None:
-    """One that was over before it is not its doing."""
+def test_an_outage_ends_after_the_fault_and_begins_before_its_end() -> None:
+    """One that was over before, or came when all was mended, is not its doing."""
     arrivals = [Arrival(k, ns) for k, ns in enumerate((0, 900, 910, 950, 1200, 1210))]
 
-    assert longest_gap(arrivals, 940) == Gap(950, 1200)
-    assert longest_gap(arrivals, 100) == Gap(0, 900)
+    assert outage(arrivals, 940, 2000) == Gap(950, 1200)
+    assert outage(arrivals, 100, 2000) == Gap(0, 900)
+    assert outage(arrivals, 905, 930) == Gap(910, 950)
 
 
 def test_a_stream_that_never_went_on_has_no_gap_that_ended() -> None:
     """It lasts."""
-    assert longest_gap(came(0, 1, 2), 2) is None
-    assert longest_gap([], 0) is None
+    assert outage(came(0, 1, 2), 2, 9) is None
+    assert outage([], 0, 9) is None
