@@ -13,11 +13,15 @@ import socket
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from observer.errors import ProgramError
 from observer.model import VerdictKind
 from observer.services.folder import RUNTIME, ServiceFolder
 from observer.services.record import read_record
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["FAULTS", "Fault", "break_services", "service_pid"]
 
@@ -64,38 +68,39 @@ FAULTS: dict[str, dict[str, Fault]] = {
 }
 
 
-def service_pid(name: str) -> int:
+def service_pid(name: str, runtime: Path = RUNTIME) -> int:
     """The process of a service's present life, as its keeper left word."""
-    record = read_record(ServiceFolder(RUNTIME / name))
+    record = read_record(ServiceFolder(runtime / name))
     if record is None or record.pid is None:
         raise ProgramError(f"{name} is not up: see `observer service status`.")
     return record.pid
 
 
-def _tell(service: str, word: str) -> int:
+def _tell(folder: ServiceFolder, word: str) -> int:
     """Order a fault; the moment before.  A service that hangs or fell is silent."""
     with socket.socket(socket.AF_UNIX) as wire:
         wire.settimeout(ANSWER_SECONDS)
-        wire.connect(str(ServiceFolder(RUNTIME / service).control))
+        wire.connect(str(folder.control))
         moment_ns = time.monotonic_ns()
         wire.sendall(f"fault {word}\n".encode())
         with suppress(TimeoutError, ConnectionError):
             said = wire.recv(200)
             if b"refused" in said:
                 raise ProgramError(
-                    f"{service} may not be broken: give it the word faults=on."
+                    f"{folder.path.name} may not be broken: give it the word faults=on."
                 )
     return moment_ns
 
 
-def break_services(fault: Fault) -> int:
+def break_services(fault: Fault, runtime: Path = RUNTIME) -> int:
     """Bring it about, in all its services at once; the moment before, in ns."""
     if fault.word is not None:
-        return min(_tell(service, fault.word) for service in fault.services)
+        folders = [ServiceFolder(runtime / name) for name in fault.services]
+        return min(_tell(folder, fault.word) for folder in folders)
     with ExitStack() as stack:
         held = []
         for service in fault.services:
-            held.append(os.pidfd_open(service_pid(service)))
+            held.append(os.pidfd_open(service_pid(service, runtime)))
             stack.callback(os.close, held[-1])
         moment_ns = time.monotonic_ns()
         for process in held:
