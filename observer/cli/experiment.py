@@ -140,7 +140,7 @@ def run(
         options = [
             w for key, values in given.items() for v in values for w in (key, f"{v}")
         ]
-        build_load(checkout() / "build/experiment" / name)  # sooner done than there
+        build_load(checkout() / "build/experiment")  # sooner done than there
         a_round = sum(TURN_SECONDS + RUN_SECONDS * len(its) for its in faced.values())
         return run_in_testbed(
             ("experiment", "run", name, *options),
@@ -174,6 +174,7 @@ def _run_here(
     from observer.demo.place import guest_image_folder
     from observer.demo.report import host_facts
     from observer.experiment.designs import DESIGNS
+    from observer.experiment.guest_load import build_load
     from observer.experiment.rows import Head, RowFile
     from observer.experiment.run import Study
     from observer.experiment.scene import scene
@@ -193,8 +194,9 @@ def _run_here(
         load_average=os.getloadavg()[0],
     )
     file = RowFile(path, head)
-    with scene(name, image, period_ms, build / "experiment" / name, _say) as stage:
-        for row in Study(name, stage, period_ms, seed, _say).rows(order):
+    load = build_load(build / "experiment")
+    with scene(name, image, load, period_ms, _say) as stage:
+        for row in Study(name, stage, seed, _say).rows(order):
             file.append(row)
             _say(_line(row))
 

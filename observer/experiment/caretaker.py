@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who takes care of the services during a turn: the observer, a comparator, nobody.
+"""Who takes care of the services during a turn: the observer or a comparator.
 
 Each is a process of its own that prints verdicts and outcomes; one ear hears all.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from observer.experiment.designs import Design
 
 __all__ = [
+    "READY",
     "caretaker",
     "ends_on_sigterm",
     "say_outcome",
@@ -47,8 +48,8 @@ state = "{state}"
 
 @contextmanager
 def caretaker(
-    design: Design, services: tuple[str, ...], period_ms: float, folder: Path
-) -> Iterator[Voice | None]:
+    design: Design, services: tuple[str, ...], folder: Path
+) -> Iterator[Voice]:
     """Have the services taken care of while the block runs."""
     folder.mkdir(parents=True, exist_ok=True)
     if design.policy is not None:
@@ -62,16 +63,14 @@ def caretaker(
                 f"it saw {' and '.join(services)}",
             )
             yield voice
-    elif design.comparator is not None:
-        with _comparator(design.comparator, period_ms, folder / "log") as voice:
-            yield voice
     else:
-        yield None
+        with _comparator(design.comparator, services, folder / "log") as voice:
+            yield voice
 
 
 @contextmanager
-def _comparator(module: str, period_ms: float, notes: Path) -> Iterator[Voice]:
-    argv = [sys.executable, "-m", module, f"{period_ms:g}"]
+def _comparator(module: str, services: tuple[str, ...], notes: Path) -> Iterator[Voice]:
+    argv = [sys.executable, "-m", module, *services]
     with (
         notes.open("w") as to,
         subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=to, text=True) as process,
@@ -110,7 +109,7 @@ def ends_on_sigterm() -> None:
 
 
 def say_ready() -> None:
-    """From now on faults may come."""
+    """A fault may come now."""
     print(READY, file=sys.stderr, flush=True)  # noqa: T201 - it is heard
 
 
@@ -138,8 +137,14 @@ def say_verdict(
     return verdict
 
 
-def say_outcome(
-    service: str, kind: VerdictKind, step: StepKind | None, began_ns: int, why: str
+def say_outcome(  # noqa: PLR0913 - what an outcome says
+    service: str,
+    kind: VerdictKind,
+    step: StepKind | None,
+    *,
+    began_ns: int,
+    why: str,
+    result: Result = Result.REPAIRED,
 ) -> None:
     """It has done what it does; `began_ns` is when it began."""
     now_ns = time.monotonic_ns()
@@ -151,7 +156,7 @@ def say_outcome(
             subject=service,
             kind=kind,
             step=step,
-            result=Result.REPAIRED,
+            result=result,
             took_ns=now_ns - began_ns,
             why=why,
         )

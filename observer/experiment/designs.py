@@ -2,8 +2,7 @@
 """The designs that are compared.  A design is data: who takes care, and what is up.
 
 Either `observer run` takes care under a policy, or a comparator: a module that is run
-as a program, and says verdicts and outcomes in the same words.  With neither nobody
-does, and what is broken is cleared away after a while.
+as a program, and says verdicts and outcomes in the same words.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DESIGNS", "Design", "Offer", "faults_of", "offers"]
 
+_HERE = "observer.experiment"
 _CARE = """\
 [repair]
 dry_run = false
@@ -52,14 +52,18 @@ class Design:
     """The observer's."""
     needs: str | None = None
     """A step of the policy's that this observer may not have yet."""
-    comparator: str | None = None
-    """A module, run with the period of the streams in ms as its argument."""
+    comparator: str = ""
+    """A module of ours, run with the services as its arguments, where no policy is."""
     keeps: bool = False
     """The comparator is itself what keeps the service."""
     spare: bool = False
     """The service's spare is booted beside it."""
     renews: bool = False
     """The services are begun anew after each run."""
+    readies: bool = False
+    """The comparator says before each fault that it is ready for one."""
+    left_s: float | None = None
+    """Nobody mends: a fault is left for so long, then cleared away."""
     phase_s: float = 0.0
     """A fault comes at any moment of so long: where a design has a period."""
     faults: Mapping[str, Sequence[str]] = field(
@@ -92,24 +96,29 @@ DESIGNS = {
         renews=True,
         faults=_NET,
     ),
-    "none": Design("nobody; after 5 s all is begun anew", renews=True),
+    "none": Design(
+        "nobody; after 5 s all is begun anew on fresh memory, nothing is parked",
+        comparator=f"{_HERE}.nobody",
+        keeps=True,
+        left_s=5.0,
+    ),
     "tfd-xen-like": Design(
         "counters polled every 40 ms, failed after 2 without progress; standby VM",
-        comparator="observer.experiment.tfd_xen",
+        comparator=f"{_HERE}.tfd_xen",
         spare=True,
-        renews=True,
+        readies=True,
         faults=_NET,
     ),
     "xoar-like": Design(
         "restarted every 5 s on fresh memory, whether it failed or not",
-        comparator="observer.experiment.xoar",
+        comparator=f"{_HERE}.xoar",
         keeps=True,
         phase_s=5.0,
         faults=_NET,
     ),
     "linux-vm": Design(
         "a bridge in a Linux VM; started again at once when it is gone",
-        comparator="observer.experiment.linux_vm",
+        comparator=f"{_HERE}.linux_vm",
         keeps=True,
         faults={"net-failure": ("vmm-crash",)},
     ),

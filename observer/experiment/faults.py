@@ -13,19 +13,24 @@ import socket
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.errors import ProgramError
 from observer.model import VerdictKind
 from observer.services.folder import RUNTIME, ServiceFolder
+from observer.services.images import images_file, read_images, spare_of
 from observer.services.record import read_record
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-__all__ = ["FAULTS", "Fault", "break_services", "service_pid"]
+__all__ = ["CLEAR", "FAULTS", "Fault", "break_services", "clear", "service_pid"]
 
 ANSWER_SECONDS = 0.5
+BRIDGES = Path("/sys/class/net")
+CLEAR = signal.SIGUSR1
+"""What a keeper of `nobody.py` is told to begin anew by."""
 
 PART, SERVICE = VerdictKind.PART_HUNG, VerdictKind.SERVICE_HUNG
 CRASHED = VerdictKind.VMM_CRASHED
@@ -76,6 +81,25 @@ def service_pid(name: str, runtime: Path = RUNTIME) -> int:
     return record.pid
 
 
+def serving(service: str, ports: Path = BRIDGES) -> str:
+    """Who does a service's work at this moment: it, or its spare."""
+    specs = read_images(images_file())
+    bridge = specs[service].ports[0].bridge
+    for name in (service, spare_of(service)):
+        if name in specs:
+            tap = specs[name].ports[0].tap
+            if (ports / str(bridge) / "brif" / tap).exists():
+                return name
+    return service
+
+
+def clear(fault: Fault, runtime: Path = RUNTIME) -> None:
+    """Tell those who keep the services, and do no more, to begin them anew."""
+    records = (read_record(ServiceFolder(runtime / name)) for name in fault.services)
+    for keeper in {record.keeper for record in records if record is not None}:
+        os.kill(keeper, CLEAR)
+
+
 def _tell(folder: ServiceFolder, word: str) -> int:
     """Order a fault; the moment before.  A service that hangs or fell is silent."""
     with socket.socket(socket.AF_UNIX) as wire:
@@ -92,14 +116,17 @@ def _tell(folder: ServiceFolder, word: str) -> int:
     return moment_ns
 
 
-def break_services(fault: Fault, runtime: Path = RUNTIME) -> int:
+def break_services(
+    fault: Fault, runtime: Path = RUNTIME, who: Callable[[str], str] = serving
+) -> int:
     """Bring it about, in all its services at once; the moment before, in ns."""
+    victims = [who(service) for service in fault.services]
     if fault.word is not None:
-        folders = [ServiceFolder(runtime / name) for name in fault.services]
+        folders = [ServiceFolder(runtime / name) for name in victims]
         return min(_tell(folder, fault.word) for folder in folders)
     with ExitStack() as stack:
         held = []
-        for service in fault.services:
+        for service in victims:
             held.append(os.pidfd_open(service_pid(service, runtime)))
             stack.callback(os.close, held[-1])
         moment_ns = time.monotonic_ns()

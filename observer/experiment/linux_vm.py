@@ -57,7 +57,9 @@ def _lives(
                 say_ready()
             else:
                 step, why = StepKind.RESTART_SERVICE, "started again"
-                say_outcome(SERVICE, VerdictKind.VMM_CRASHED, step, died_ns, why)
+                say_outcome(
+                    SERVICE, VerdictKind.VMM_CRASHED, step, began_ns=died_ns, why=why
+                )
             death = os.pidfd_open(process.pid)
             select.select([death], [], [])
             os.close(death)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from observer.clock import SECOND
 from observer.errors import DeadlineError, ProgramError
-from observer.experiment.caretaker import caretaker
+from observer.experiment.caretaker import READY, READY_SECONDS, caretaker
 from observer.experiment.designs import DESIGNS, Design
-from observer.experiment.faults import FAULTS, break_services
+from observer.experiment.faults import FAULTS, break_services, clear
 from observer.experiment.judge import Stream, Witness, row_of
 from observer.guests.waiting import wait_until
 from observer.model import Result
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Study"]
 
-LEFT_SECONDS = 5.0
-"""So long a fault is left where nobody takes care."""
 MENDED_SECONDS = 60.0
 FLOWS_SECONDS = 120.0
 PERIODS = 50
@@ -64,12 +62,10 @@ class Study:
         self,
         experiment: str,
         scene: Scene,
-        period_ms: float,
         seed: int,
         tell: Callable[[str], None],
     ) -> None:
         self._experiment, self._scene, self._tell = experiment, scene, tell
-        self._period_ms = period_ms
         self._chance = random.Random(seed)  # noqa: S311 - no secret
         self._stands: bool | None = False
         """Whether the services are up with their spares; None: they are not up."""
@@ -85,10 +81,17 @@ class Study:
             self._stand(design)
             folder = self._scene.folder / f"{turn.round}-{turn.design}"
             services = self._scene.services
-            with caretaker(design, services, self._period_ms, folder) as voice:
-                for name in turn.faults:
+            with caretaker(design, services, folder) as voice:
+                for count, name in enumerate(turn.faults):
                     self._stand(design)
+                    if design.readies:
+                        self._wait_until_ready(voice, count)
                     yield self._run(turn, FAULTS[self._experiment][name], voice)
+
+    def _wait_until_ready(self, voice: Voice, faced: int) -> None:
+        wait_until(
+            lambda: voice.notes().count(READY) > faced, READY_SECONDS, "it was ready"
+        )
 
     def _stand(self, design: Design) -> None:
         """Have the services up that the design wants, none of them used up."""
@@ -161,11 +164,13 @@ class Study:
             _until(time.monotonic() + 1)
         return break_services(fault)
 
-    def _mended(self, fault: Fault, voice: Voice | None, moment_ns: int) -> bool:
-        """Wait until somebody says that all is mended; nobody says so of himself."""
-        if voice is None:
-            _until(moment_ns / SECOND + LEFT_SECONDS)
-            return False
+    def _mended(
+        self, design: Design, fault: Fault, voice: Voice, moment_ns: int
+    ) -> bool:
+        """Wait until somebody says that all is mended; whether he did."""
+        if design.left_s is not None:
+            _until(moment_ns / SECOND + design.left_s)
+            clear(fault)
         wanted = set(fault.services)
 
         def is_mended() -> bool:
@@ -180,7 +185,7 @@ class Study:
             return True
         return False
 
-    def _run(self, turn: Turn, fault: Fault, voice: Voice | None) -> Row:
+    def _run(self, turn: Turn, fault: Fault, voice: Voice) -> Row:
         design, scene = DESIGNS[turn.design], self._scene
         self._begin(design)
         at, stream = len(scene.datagrams.arrivals), scene.stream
@@ -189,7 +194,7 @@ class Study:
         wrong_before = scene.writers.succession.wrong if scene.writers else 0
         self._tell(f"round {turn.round + 1}: {turn.design}: {fault.name}")
         moment_ns = self._break(fault)
-        mended = self._mended(fault, voice, moment_ns)
+        mended = self._mended(design, fault, voice, moment_ns)
         mended_ns = time.monotonic_ns()
         salvaged = self._salvaged(fault) if mended and design.policy else None
         if not mended and not design.keeps:
@@ -217,11 +222,9 @@ class Study:
             round=turn.round,
             moment_ns=moment_ns,
             mended_ns=mended_ns,
-            verdicts=voice.since(moment_ns) if voice else [],
+            verdicts=voice.since(moment_ns),
             outcomes=[
-                o
-                for o in (voice.outcomes() if voice else [])
-                if o.monotonic_ns - o.took_ns >= moment_ns
+                o for o in voice.outcomes() if o.monotonic_ns - o.took_ns >= moment_ns
             ],
             datagrams=streams if self._has_net(fault) else (),
             blocks=self._blocks(fault, told),

@@ -14,10 +14,11 @@ import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from observer.errors import ProgramError, UsageError
-from observer.experiment.guest_load import Seen, build_load, take_seen
+from observer.experiment.guest_load import Seen, take_seen
 from observer.experiment.streams import (
     DATAGRAM_PORT,
     LOOK_SECONDS,
@@ -51,8 +52,8 @@ SERVICES = {
 SPEC = GuestSpec("study", subnet=79)
 MEMORY_WITH_FIO_MIB = 512
 NAMESPACE = "study-outside"
-FOLDER = Path("/run/observer-experiment")
-DISK, DISK_MIB = FOLDER / "disk.img", 64
+RUN = Path("/run")  # what lies there is quick to read and gone after a boot
+DISK, DISK_MIB = "disk.img", 64
 DEVICE = Path("/dev/etherd/e0.0")
 SERVICE_SECONDS = 300.0
 BOOT_SECONDS = 300.0
@@ -92,7 +93,7 @@ class Scene:
 
     def start(self, *, spare: bool) -> None:
         """Have the services up, with leave to break them."""
-        write_images(spare=spare)
+        write_images(self.folder, spare=spare)
         service("up", *self.services)
 
     def end(self) -> None:
@@ -110,12 +111,12 @@ def service(*words: str) -> None:
         raise ProgramError(f"{' '.join(words)}: {done.stderr.strip()[-300:]}")
 
 
-def write_images(*, spare: bool) -> None:
+def write_images(folder: Path, *, spare: bool) -> None:
     """The services with leave to break them, on a disk of our own."""
     text = images_file_of_package().read_text()
     text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
     text = text.replace("aoe.slot=0", "aoe.slot=0 faults=on")
-    text = text.replace("/var/lib/observer/disk.img", str(DISK))
+    text = text.replace("/var/lib/observer/disk.img", str(folder / DISK))
     text = text.replace("spare = false", f"spare = {str(spare).lower()}")
     ETC.parent.mkdir(parents=True, exist_ok=True)
     ETC.write_text(text)
@@ -127,7 +128,7 @@ def images_file_of_package() -> Path:
 
 
 @contextmanager
-def _own_images() -> Iterator[None]:
+def _own_images(folder: Path) -> Iterator[None]:
     """Services that may be broken: not those that an operator has."""
     if ETC.exists():
         raise UsageError(
@@ -138,22 +139,11 @@ def _own_images() -> Iterator[None]:
             f"A service is up ({running[0]}), and an experiment breaks services: end "
             "it first (observer service down)."
         )
-    write_images(spare=False)
+    write_images(folder, spare=False)
     try:
         yield
     finally:
         ETC.unlink()
-
-
-@contextmanager
-def _disk_of_ours() -> Iterator[None]:
-    FOLDER.mkdir(exist_ok=True)
-    with DISK.open("wb") as file:
-        file.truncate(DISK_MIB << 20)
-    try:
-        yield
-    finally:
-        DISK.unlink()
 
 
 @contextmanager
@@ -170,14 +160,13 @@ def _initiator() -> Iterator[None]:
 
 
 def _image(
-    image: GuestImage, spec: GuestSpec, period_ms: float, folder: Path
+    image: GuestImage, spec: GuestSpec, load: Path, period_ms: float, folder: Path
 ) -> GuestImage:
     """The guest's, with its load."""
-    load = build_load(folder)
     on_disk = spec.disk is not None
-    words = {"load": load, "peer": spec.host_address}
     start = START.format(
-        **words,
+        load=load.resolve(),
+        peer=spec.host_address,
         period_us=round(period_ms * 1000),
         disk="/dev/vda" if on_disk else "",
     )
@@ -208,8 +197,8 @@ def _own_wire() -> Iterator[socket.socket]:
 def scene(
     experiment: str,
     image: GuestImage,
+    load: Path,
     period_ms: float,
-    folder: Path,
     tell: Callable[[str], None],
 ) -> Iterator[Scene]:
     """Set it up; the guest is up and its streams flow when the block begins."""
@@ -222,18 +211,20 @@ def scene(
         )
     with ExitStack() as stack:
         enter = stack.enter_context
-        enter(_own_images())
-        writers = None
+        made = enter(TemporaryDirectory(prefix="observer-experiment-", dir=RUN))
+        folder, writers = Path(made), None
         if on_disk:
-            enter(_disk_of_ours())
-            writers = enter(Writers(DISK))
+            with (folder / DISK).open("wb") as file:
+                file.truncate(DISK_MIB << 20)
+            writers = enter(Writers(folder / DISK))
+        enter(_own_images(folder))
         tell(f"starts {' and '.join(services)}")
         stack.callback(service, "down", *services)
         service("up", *services)
         if on_disk:
             enter(_initiator())
         tell("boots the guest")
-        its = _image(image, spec, period_ms, folder)
+        its = _image(image, spec, load, period_ms, folder)
         guest = enter(starting_guest(spec, its))
         namespace = None
         if through_net:

@@ -15,6 +15,7 @@ neighbours' ports in the same bridges.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import suppress
@@ -26,18 +27,20 @@ from pyroute2 import IPRoute
 
 from observer.clock import MS
 from observer.experiment.caretaker import say_outcome, say_ready, say_verdict
+from observer.experiment.faults import service_pid
 from observer.model import VerdictKind
+from observer.services.control import order
+from observer.services.folder import RUNTIME, ServiceFolder
 from observer.services.images import images_file, read_images, spare_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from observer.services.images import Port
+    from collections.abc import Collection, Iterable
 
 __all__ = ["Counters", "Progress", "watched"]
 
 INTERVAL_NS, INTERVALS = 40 * MS, 2
 SERVICE = "net"
+RESTART_SECONDS = 60.0
 PRIORITY = 1  # the observer's
 NET = Path("/sys/class/net")
 
@@ -78,57 +81,56 @@ def _received(link: str) -> int:
     return 0
 
 
-def _counters(ports: Iterable[Port]) -> Counters:
-    own = {port.tap for port in ports}
-    others = {
-        link.name
-        for port in ports
-        if port.bridge
-        for link in (NET / port.bridge / "brif").iterdir()
-    } - own
-    return Counters(sum(map(_received, own)), sum(map(_received, others)))
+def _counters(taps: Collection[str], bridges: Iterable[str]) -> Counters:
+    links = {
+        link.name for bridge in bridges for link in (NET / bridge / "brif").iterdir()
+    }
+    return Counters(sum(map(_received, taps)), sum(map(_received, links - set(taps))))
 
 
-def _switch(primary: Iterable[Port], standby: Iterable[Port]) -> None:
-    """The standby's taps take the places of the primary's in their bridges."""
+def _switch(old: Iterable[str], new: Iterable[str], bridges: Iterable[str]) -> None:
+    """The standby's taps take the places of the others in their bridges."""
     with IPRoute() as ip:
-        for old, new in zip(primary, standby, strict=True):
-            (bridge,) = ip.link_lookup(ifname=old.bridge)
-            for tap, master in ((old.tap, 0), (new.tap, bridge)):
+        for gone, comes, name in zip(old, new, bridges, strict=True):
+            (bridge,) = ip.link_lookup(ifname=name)
+            for tap, master in ((gone, 0), (comes, bridge)):
                 for index in ip.link_lookup(ifname=tap):
                     ip.link("set", index=index, master=master)
 
 
+def _begun_anew(name: str, pid: int) -> None:
+    """The one that failed is the next standby; what it had in hand goes nowhere."""
+    keeper = ServiceFolder(RUNTIME / name).keeper
+    asyncio.run(order(keeper, f"restart {pid}", RESTART_SECONDS))
+
+
 def main() -> None:
-    """Watch until the service has failed, and switch; again where that is undone."""
+    """Watch until the one that serves has failed, switch, and watch the other one."""
     specs = read_images(images_file())
-    ports, standby = specs[SERVICE].ports, specs[spare_of(SERVICE)].ports
+    bridges = [str(port.bridge) for port in specs[SERVICE].ports]
+    serves, standby = SERVICE, spare_of(SERVICE)
     os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
-    progress = Progress(_counters(ports), time.monotonic_ns())
-    say_ready()
     while True:
-        time.sleep(INTERVAL_NS / 1e9)
-        progress = watched(progress, _counters(ports), time.monotonic_ns())
-        if not progress.has_failed:
-            continue
+        taps = [port.tap for port in specs[serves].ports]
+        progress = Progress(_counters(taps, bridges), time.monotonic_ns())
+        say_ready()
+        while not progress.has_failed:
+            time.sleep(INTERVAL_NS / 1e9)
+            now = _counters(taps, bridges)
+            progress = watched(progress, now, time.monotonic_ns())
         verdict = say_verdict(
             SERVICE,
             VerdictKind.SERVICE_HUNG,
             progress.since_ns,
-            f"{SERVICE} was asked for service and gave none in {INTERVALS} intervals "
+            f"{serves} was asked for service and gave none in {INTERVALS} intervals "
             f"of {INTERVAL_NS / MS:g} ms",
             "switch to the standby",
         )
-        _switch(ports, standby)
-        say_outcome(SERVICE, verdict.kind, None, verdict.monotonic_ns, "switched")
-        while _counters(ports).served == 0 or not _in_place(ports):
-            time.sleep(INTERVAL_NS / 1e9)
-        progress = Progress(_counters(ports), time.monotonic_ns())
-
-
-def _in_place(ports: Iterable[Port]) -> bool:
-    """Whether the primary is in its bridges, after it was begun anew."""
-    return all((NET / str(p.bridge) / "brif" / p.tap).exists() for p in ports)
+        _switch(taps, [port.tap for port in specs[standby].ports], bridges)
+        began_ns = verdict.monotonic_ns
+        say_outcome(SERVICE, verdict.kind, None, began_ns=began_ns, why="switched")
+        _begun_anew(serves, service_pid(serves))
+        serves, standby = standby, serves
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def test_a_hang_is_ordered_and_counts_from_before_the_order(tmp_path: Path) -> N
     """The moment lies before the service heard of it."""
     before_ns = time.monotonic_ns()
     with listening(tmp_path, b"ok fault nic-hang\n") as heard:
-        moment_ns = break_services(NET["nic-hang"], tmp_path)
+        moment_ns = break_services(NET["nic-hang"], tmp_path, str)
 
     assert heard == [b"fault nic-hang\n"]
     assert before_ns <= moment_ns <= time.monotonic_ns()
@@ -64,7 +64,7 @@ def test_one_that_may_not_be_broken_is_told_of(tmp_path: Path) -> None:
         listening(tmp_path, b"refused fault nic-hang\n"),
         pytest.raises(ProgramError, match="faults=on"),
     ):
-        break_services(NET["nic-hang"], tmp_path)
+        break_services(NET["nic-hang"], tmp_path, str)
 
 
 def test_a_crash_kills_the_very_process(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_crash_kills_the_very_process(tmp_path: Path) -> None:
         record = Record(service, victim.pid, 1, 1, SPEC)
         folder.record.write_bytes(msgspec.json.encode(record))
 
-    break_services(fault, tmp_path)
+    break_services(fault, tmp_path, str)
 
     assert [v.wait(10) for v in victims] == [-signal.SIGKILL] * 2
 
@@ -85,4 +85,4 @@ def test_a_crash_kills_the_very_process(tmp_path: Path) -> None:
 def test_one_that_is_not_up_cannot_be_killed(tmp_path: Path) -> None:
     """The error says which."""
     with pytest.raises(ProgramError, match="net is not up"):
-        break_services(NET["vmm-crash"], tmp_path)
+        break_services(NET["vmm-crash"], tmp_path, str)

@@ -10,6 +10,7 @@ import pytest
 
 from observer.demo.report import host_facts
 from observer.experiment.designs import DESIGNS
+from observer.experiment.guest_load import build_load
 from observer.experiment.plan import turns
 from observer.experiment.report import report_of
 from observer.experiment.rows import Head
@@ -32,9 +33,9 @@ def test_two_designs_meet_the_same_fault(
     image: GuestImage, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Both notice, the observer sooner and without losing a packet."""
-    say = sys.stderr.write
-    with scene("net-failure", image, PERIOD_MS, tmp_path, say) as stage:
-        study = Study("net-failure", stage, PERIOD_MS, 1, say)
+    say, load = sys.stderr.write, build_load(tmp_path)
+    with scene("net-failure", image, load, PERIOD_MS, say) as stage:
+        study = Study("net-failure", stage, 1, say)
         rows = {row.design: row for row in study.rows(turns(FACED, 1, 1))}
     for row in rows.values():
         record_property(row.design, row.detection_ms)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services that are kept without what ours do for frames: no memory, no parking."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from observer.errors import ObserverError
+from observer.experiment.caretaker import say_outcome
+from observer.model import Result, StepKind, VerdictKind
+from observer.services.folder import RUNTIME
+from observer.services.images import images_file, placed_images, read_images
+from observer.services.keeper import kept_service
+from observer.services.parking import Parking
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from observer.services.keeper import KeptVm
+
+__all__ = ["begin_anew", "unparked"]
+
+
+class NoParking(Parking):
+    """Frames go where they go."""
+
+    def hold(self) -> None:
+        """Nothing waits."""
+
+    def settle(self) -> None:
+        """Nor is anything waited for."""
+
+    def empty_taps(self) -> None:
+        """What is in them is QEMU's, which throws it away."""
+
+    def release(self) -> None:
+        """There is nothing to let go."""
+
+
+def unparked(service: str) -> AbstractContextManager[KeptVm]:
+    """Keep a service so while the block runs."""
+    spec = read_images(images_file())[service]
+    return kept_service(service, spec, RUNTIME, placed_images(), NoParking)
+
+
+def begin_anew(service: str, vm: KeptVm, result: Result, why: str) -> None:
+    """The next life, on fresh memory; said when it is up."""
+    began_ns = time.monotonic_ns()
+    vm.end()
+    vm.forget()
+    with suppress(ObserverError):  # broken as it came up: it says nothing
+        vm.start()
+        step, kind = StepKind.RESTART_SERVICE, VerdictKind.SERVICE_HUNG
+        say_outcome(service, kind, step, began_ns=began_ns, why=why, result=result)
