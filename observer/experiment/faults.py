@@ -25,10 +25,18 @@ from observer.services.record import read_record
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CLEAR", "FAULTS", "Fault", "break_services", "clear", "service_pid"]
+__all__ = [
+    "CLEAR",
+    "FAULTS",
+    "Fault",
+    "break_services",
+    "clear",
+    "service_pid",
+    "serving",
+]
 
 ANSWER_SECONDS = 0.5
-BRIDGES = Path("/sys/class/net")
+LINKS = Path("/sys/class/net")
 CLEAR = signal.SIGUSR1
 """What a keeper of `nobody.py` is told to begin anew by."""
 
@@ -81,14 +89,14 @@ def service_pid(name: str, runtime: Path = RUNTIME) -> int:
     return record.pid
 
 
-def serving(service: str, ports: Path = BRIDGES) -> str:
+def serving(service: str, links: Path = LINKS, images: Path | None = None) -> str:
     """Who does a service's work at this moment: it, or its spare."""
-    specs = read_images(images_file())
+    specs = read_images(images or images_file())
     bridge = specs[service].ports[0].bridge
     for name in (service, spare_of(service)):
         if name in specs:
             tap = specs[name].ports[0].tap
-            if (ports / str(bridge) / "brif" / tap).exists():
+            if (links / str(bridge) / "brif" / tap).exists():
                 return name
     return service
 

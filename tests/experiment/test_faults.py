@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from observer.errors import ProgramError
-from observer.experiment.faults import FAULTS, break_services
+from observer.experiment.faults import FAULTS, break_services, serving
 from observer.services.folder import ServiceFolder
 from observer.services.images import Port, ServiceSpec
 from observer.services.record import Record
@@ -86,3 +86,18 @@ def test_one_that_is_not_up_cannot_be_killed(tmp_path: Path) -> None:
     """The error says which."""
     with pytest.raises(ProgramError, match="net is not up"):
         break_services(NET["vmm-crash"], tmp_path, str)
+
+
+def test_who_serves_is_whose_tap_is_in_the_bridge(tmp_path: Path) -> None:
+    """The spare, once it was switched in."""
+    images = tmp_path / "images.toml"
+    images.write_text(
+        "[net]\nimage = 'net.elf'\nspare = true\n"
+        "[[net.ports]]\ntap = 'obs-net-nic'\nbridge = 'uplink'\n"
+    )
+    ports = tmp_path / "uplink/brif"
+    (ports / "obs-net-nic").mkdir(parents=True)
+    assert serving("net", tmp_path, images) == "net"
+
+    (ports / "obs-net-nic").rename(ports / "obs-net-n-spare")
+    assert serving("net", tmp_path, images) == "net-spare"
