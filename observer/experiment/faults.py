@@ -8,10 +8,11 @@ at which the victim was surely well.  All designs are timed from there.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from observer.services.images import images_file, read_images, spare_of
 from observer.services.record import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "CLEAR",
@@ -89,6 +90,21 @@ def service_pid(name: str, runtime: Path = RUNTIME) -> int:
     return record.pid
 
 
+@contextmanager
+def _held(service: str, runtime: Path) -> Iterator[int]:
+    """A pidfd of its VMM, which lives: of several, all are killed or none."""
+    try:
+        process = os.pidfd_open(service_pid(service, runtime))
+    except ProcessLookupError:
+        raise ProgramError(f"{service} is being started again: try later.") from None
+    try:
+        if select.select([process], [], [], 0)[0]:
+            raise ProgramError(f"{service} has crashed: start it again.")
+        yield process
+    finally:
+        os.close(process)
+
+
 def serving(service: str, links: Path = LINKS, images: Path | None = None) -> str:
     """Who does a service's work at this moment: it, or its spare."""
     specs = read_images(images or images_file())
@@ -133,10 +149,7 @@ def break_services(
         folders = [ServiceFolder(runtime / name) for name in victims]
         return min(_tell(folder, fault.word) for folder in folders)
     with ExitStack() as stack:
-        held = []
-        for service in victims:
-            held.append(os.pidfd_open(service_pid(service, runtime)))
-            stack.callback(os.close, held[-1])
+        held = [stack.enter_context(_held(name, runtime)) for name in victims]
         moment_ns = time.monotonic_ns()
         for process in held:
             signal.pidfd_send_signal(process, signal.SIGKILL)

@@ -45,7 +45,7 @@ PERIODS = 50
 DRAIN_SECONDS = 1.5
 BLOCKS_SECONDS, BLOCKS = 0.5, 5
 TCP_SECONDS = 5.0  # and twice the outage: TCP waits twice as long each time
-TRIES = 3
+BROKEN_SECONDS = 60.0
 MENDED = (Result.REPAIRED, Result.RECOVERED)
 STATS_SECONDS = 5.0
 
@@ -158,11 +158,14 @@ class Study:
 
     def _break(self, fault: Fault) -> int:
         """Break it; one that is just being restarted can be broken a little later."""
-        for _ in range(TRIES):
-            with suppress(ProgramError, OSError):
+        deadline = time.monotonic() + BROKEN_SECONDS
+        while True:
+            try:
                 return break_services(fault)
-            _until(time.monotonic() + 1)
-        return break_services(fault)
+            except (ProgramError, OSError):
+                if time.monotonic() > deadline:
+                    raise
+                self._wait_for_flow(2 * PERIODS)
 
     def _mended(
         self, design: Design, fault: Fault, voice: Voice, moment_ns: int
@@ -187,6 +190,7 @@ class Study:
 
     def _run(self, turn: Turn, fault: Fault, voice: Voice) -> Row:
         design, scene = DESIGNS[turn.design], self._scene
+        began_ns = time.monotonic_ns()
         self._begin(design)
         at, stream = len(scene.datagrams.arrivals), scene.stream
         newest = max(a.number for a in scene.datagrams.arrivals[-2 * PERIODS :])
@@ -201,13 +205,15 @@ class Study:
             scene.end()
             scene.start(spare=design.spare)
             mended_ns = time.monotonic_ns()
-        note, flows, told = "", True, []
+        early = [v for v in voice.since(began_ns) if v.monotonic_ns < moment_ns]
+        note = "; ".join(f"before: {v.kind} {v.subject}: {v.evidence}" for v in early)
+        flows, told = True, []
         try:
             self._wait_for_flow(PERIODS)
             if scene.writers is not None:
                 told = self._wait_for_blocks(time.monotonic_ns())
         except (DeadlineError, ProgramError) as e:
-            note, flows = e.message, False
+            note, flows = f"{note} {e.message}".strip(), False
         outage_s = (time.monotonic_ns() - moment_ns) / SECOND
         tcp = (
             flows and self._has_net(fault) and self._tcp_survives(connections, outage_s)
