@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from observer.clock import SECOND
-from observer.errors import DeadlineError, ProgramError
+from observer.errors import DeadlineError, ObserverError, ProgramError
 from observer.experiment.caretaker import READY, READY_SECONDS, caretaker
 from observer.experiment.designs import DESIGNS, Design
 from observer.experiment.faults import FAULTS, break_services, clear
@@ -74,19 +74,25 @@ class Study:
         """The newest datagram of the host's that the guest has told us of."""
 
     def rows(self, turns: Sequence[Turn]) -> Iterator[Row]:
-        """All runs, in their order."""
+        """All runs, in their order; a turn that cannot go on is told and left."""
         for turn in turns:
             design = DESIGNS[turn.design]
             self._tell(f"round {turn.round + 1}: {turn.design}: {design.does}")
-            self._stand(design)
-            folder = self._scene.folder / f"{turn.round}-{turn.design}"
-            services = self._scene.services
-            with caretaker(design, services, folder) as voice:
-                for count, name in enumerate(turn.faults):
-                    self._stand(design)
-                    if design.readies:
-                        self._wait_until_ready(voice, count)
-                    yield self._run(turn, FAULTS[self._experiment][name], voice)
+            try:
+                yield from self._turn(turn, design)
+            except ObserverError as e:
+                self._tell(f"round {turn.round + 1}: {turn.design} ended: {e.message}")
+                self._is_used = True
+
+    def _turn(self, turn: Turn, design: Design) -> Iterator[Row]:
+        self._stand(design)
+        folder = self._scene.folder / f"{turn.round}-{turn.design}"
+        with caretaker(design, self._scene.services, folder) as voice:
+            for count, name in enumerate(turn.faults):
+                self._stand(design)
+                if design.readies:
+                    self._wait_until_ready(voice, count)
+                yield self._run(turn, FAULTS[self._experiment][name], voice)
 
     def _wait_until_ready(self, voice: Voice, faced: int) -> None:
         wait_until(
@@ -162,9 +168,9 @@ class Study:
         while True:
             try:
                 return break_services(fault)
-            except (ProgramError, OSError):
+            except (ProgramError, OSError) as e:
                 if time.monotonic() > deadline:
-                    raise
+                    raise ProgramError(f"{fault.name} cannot be begun: {e}") from e
                 self._wait_for_flow(2 * PERIODS)
 
     def _mended(
