@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
 
-__all__ = ["SERVICES", "Scene", "scene"]
+__all__ = ["SERVICES", "Scene", "images_text", "scene"]
 
 SERVICES = {
     "net-failure": ("net",),
@@ -54,6 +54,7 @@ MEMORY_WITH_FIO_MIB = 512
 NAMESPACE = "study-outside"
 RUN = Path("/run")  # what lies there is quick to read and gone after a boot
 DISK, DISK_MIB = "disk.img", 64
+NO_FILE = Path("/nonexistent")
 DEVICE = Path("/dev/etherd/e0.0")
 SERVICE_SECONDS = 300.0
 BOOT_SECONDS = 300.0
@@ -93,7 +94,7 @@ class Scene:
 
     def start(self, *, spare: bool) -> None:
         """Have the services up, with leave to break them."""
-        write_images(self.folder, spare=spare)
+        _write_images(self.folder, spare=spare)
         service("up", *self.services)
 
     def end(self) -> None:
@@ -111,20 +112,18 @@ def service(*words: str) -> None:
         raise ProgramError(f"{' '.join(words)}: {done.stderr.strip()[-300:]}")
 
 
-def write_images(folder: Path, *, spare: bool) -> None:
-    """The services with leave to break them, on a disk of our own."""
-    text = images_file_of_package().read_text()
-    text = text.replace("[net]", '[net]\nwords = "faults=on"', 1)
+def images_text(came: str, disk: Path, *, spare: bool) -> str:
+    """The services as they came, with leave to break them, on a disk of our own."""
+    text = came.replace("[net]", '[net]\nwords = "faults=on"', 1)
     text = text.replace("aoe.slot=0", "aoe.slot=0 faults=on")
-    text = text.replace("/var/lib/observer/disk.img", str(folder / DISK))
-    text = text.replace("spare = false", f"spare = {str(spare).lower()}")
+    text = text.replace("/var/lib/observer/disk.img", str(disk))
+    return text.replace("spare = false", f"spare = {str(spare).lower()}")
+
+
+def _write_images(folder: Path, *, spare: bool) -> None:
+    came = images_file(NO_FILE).read_text()  # not the operator's
     ETC.parent.mkdir(parents=True, exist_ok=True)
-    ETC.write_text(text)
-
-
-def images_file_of_package() -> Path:
-    """Not the operator's."""
-    return images_file(Path("/nonexistent"))
+    ETC.write_text(images_text(came, folder / DISK, spare=spare))
 
 
 @contextmanager
@@ -139,7 +138,7 @@ def _own_images(folder: Path) -> Iterator[None]:
             f"A service is up ({running[0]}), and an experiment breaks services: end "
             "it first (observer service down)."
         )
-    write_images(folder, spare=False)
+    _write_images(folder, spare=False)
     try:
         yield
     finally:
