@@ -42,18 +42,18 @@ class Witness(msgspec.Struct, frozen=True):
     """When all was said to be mended, or had been cleared away."""
     verdicts: list[Verdict]
     outcomes: list[Outcome]
-    datagrams: tuple[Stream, ...]
+    datagrams: tuple[Stream, ...] = ()
     """Those whose way leads through a service that was broken."""
-    blocks: Sequence[Arrival]
+    blocks: Sequence[Arrival] = ()
     """Of the guest's writer, where its disk is on a service."""
-    flows: bool
+    flows: bool = False
     """Whether all streams went on at last."""
     salvaged: int | None = None
     tcp_survived: bool | None = None
     io_errors: int | None = None
     verify_errors: int | None = None
     two_writers: int | None = None
-    note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def _ms(ns: int | None) -> float | None:
@@ -75,6 +75,13 @@ def _said(said: Sequence[Verdict], fault: Fault) -> dict[str, Verdict]:
         if verdict.vm in fault.services:
             first.setdefault(verdict.vm, verdict)
     return first
+
+
+def _told(outcome: Outcome, moment_ns: int) -> str:
+    after_ms = (outcome.monotonic_ns - moment_ns) / MS
+    by = f" by {outcome.step}" if outcome.step else ""
+    what = f"{outcome.subject}: {outcome.kind} {outcome.result}"
+    return f"{what}{by} after {after_ms:.1f} ms"
 
 
 def row_of(
@@ -122,12 +129,8 @@ def row_of(
         evidence="; ".join(
             [
                 *(v.evidence for v in first.values()),
-                *(
-                    f"{o.vm} {o.result} by {o.step or 'itself'} after "
-                    f"{(o.monotonic_ns - seen.moment_ns) / MS:.1f} ms"
-                    for o in sorted(seen.outcomes, key=lambda o: o.monotonic_ns)
-                ),
-                *([seen.note] if seen.note else []),
+                *(_told(o, seen.moment_ns) for o in seen.outcomes),
+                *seen.notes,
             ]
         ),
     )

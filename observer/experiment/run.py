@@ -12,13 +12,17 @@ import random
 import re
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from observer.clock import SECOND
 from observer.errors import DeadlineError, ObserverError, ProgramError
 from observer.experiment.caretaker import READY, READY_SECONDS, caretaker
 from observer.experiment.designs import DESIGNS, Design
 from observer.experiment.faults import FAULTS, break_services, clear
+from observer.experiment.guest_load import Seen
 from observer.experiment.judge import Stream, Witness, row_of
 from observer.guests.waiting import wait_until
 from observer.model import Result
@@ -31,7 +35,6 @@ if TYPE_CHECKING:
     from observer.demo.voice import Voice
     from observer.experiment.arrivals import Arrival
     from observer.experiment.faults import Fault
-    from observer.experiment.guest_load import Seen
     from observer.experiment.plan import Turn
     from observer.experiment.rows import Row
     from observer.experiment.scene import Scene
@@ -53,6 +56,18 @@ STATS_SECONDS = 5.0
 def _until(moment: float) -> None:
     """Sleep to a moment of time.monotonic()."""
     time.sleep(max(0.0, moment - time.monotonic()))
+
+
+@dataclass(frozen=True)
+class Before:
+    """How things stood when a run began."""
+
+    arrivals: int
+    newest: int
+    """Datagram of the guest's."""
+    connections: int
+    wrong: int
+    writers: int
 
 
 class Study:
@@ -194,42 +209,32 @@ class Study:
             return True
         return False
 
+    def _before(self) -> Before:
+        scene = self._scene
+        writers = scene.writers.succession if scene.writers else None
+        return Before(
+            arrivals=len(scene.datagrams.arrivals),
+            newest=max(a.number for a in scene.datagrams.arrivals[-2 * PERIODS :]),
+            connections=scene.stream.connections,
+            wrong=writers.wrong if writers else 0,
+            writers=len(writers.writers) if writers else 0,
+        )
+
     def _run(self, turn: Turn, fault: Fault, voice: Voice) -> Row:
-        design, scene = DESIGNS[turn.design], self._scene
-        began_ns = time.monotonic_ns()
+        design = DESIGNS[turn.design]
+        since_ns = time.monotonic_ns()
         self._begin(design)
-        at, stream = len(scene.datagrams.arrivals), scene.stream
-        newest = max(a.number for a in scene.datagrams.arrivals[-2 * PERIODS :])
-        connections = stream.connections
-        wrong_before = scene.writers.succession.wrong if scene.writers else 0
+        before = self._before()
         self._tell(f"round {turn.round + 1}: {turn.design}: {fault.name}")
         moment_ns = self._break(fault)
         mended = self._mended(design, fault, voice, moment_ns)
         mended_ns = time.monotonic_ns()
         salvaged = self._salvaged(fault) if mended and design.policy else None
         if not mended and not design.keeps:
-            scene.end()
-            scene.start(spare=design.spare)
+            self._scene.end()
+            self._scene.start(spare=design.spare)
             mended_ns = time.monotonic_ns()
-        early = [v for v in voice.since(began_ns) if v.monotonic_ns < moment_ns]
-        note = "; ".join(f"before: {v.kind} {v.subject}: {v.evidence}" for v in early)
-        flows, told = True, []
-        try:
-            self._wait_for_flow(PERIODS)
-            if scene.writers is not None:
-                told = self._wait_for_blocks(time.monotonic_ns())
-        except (DeadlineError, ProgramError) as e:
-            note, flows = f"{note} {e.message}".strip(), False
-        outage_s = (time.monotonic_ns() - moment_ns) / SECOND
-        tcp = (
-            flows and self._has_net(fault) and self._tcp_survives(connections, outage_s)
-        )
-        _until(time.monotonic() + DRAIN_SECONDS)
-        with suppress(DeadlineError, ProgramError):
-            told.append(scene.take_seen())
-        arrivals = scene.datagrams.arrivals[at:]
-        streams = self._streams(arrivals, newest, told)
-        writers = scene.writers
+        self._is_used = mended and design.renews
         seen = Witness(
             round=turn.round,
             moment_ns=moment_ns,
@@ -238,24 +243,61 @@ class Study:
             outcomes=[
                 o for o in voice.outcomes() if o.monotonic_ns - o.took_ns >= moment_ns
             ],
+            salvaged=salvaged,
+            notes=tuple(
+                f"before: {v.kind} {v.subject}: {v.evidence}"
+                for v in voice.since(since_ns)
+                if v.monotonic_ns < moment_ns
+            ),
+        )
+        seen = self._aftermath(before, fault, seen)
+        coarse = design.policy is None
+        return row_of(self._experiment, turn.design, fault, seen, coarse=coarse)
+
+    def _aftermath(self, before: Before, fault: Fault, seen: Witness) -> Witness:
+        """Wait until all flows, and ask everybody what he saw."""
+        scene, told = self._scene, list[Seen]()
+        flows, notes = True, seen.notes
+        try:
+            self._wait_for_flow(PERIODS)
+            if scene.writers is not None:
+                told = self._wait_for_blocks(time.monotonic_ns())
+        except (DeadlineError, ProgramError) as e:
+            flows, notes = False, (*notes, e.message)
+        outage_s = (time.monotonic_ns() - seen.moment_ns) / SECOND
+        tcp = None
+        if self._has_net(fault):
+            tcp = flows and self._tcp_survives(before.connections, outage_s)
+        _until(time.monotonic() + DRAIN_SECONDS)
+        with suppress(DeadlineError, ProgramError):
+            told.append(scene.take_seen())
+        # from the one before, for the outage may begin with it
+        arrivals = scene.datagrams.arrivals[before.arrivals - 1 :]
+        streams = self._streams(arrivals, before.newest, told)
+        seen = msgspec.structs.replace(
+            seen,
             datagrams=streams if self._has_net(fault) else (),
             blocks=self._blocks(fault, told),
             flows=flows,
-            salvaged=salvaged,
-            tcp_survived=tcp if self._has_net(fault) else None,
-            io_errors=sum(t.io_errors for t in told) if writers else None,
-            verify_errors=(
-                sum(t.wrong_blocks for t in told) + (not scene.is_verified())
-                if writers
-                else None
-            ),
-            two_writers=writers.succession.wrong - wrong_before if writers else None,
-            note=note,
+            tcp_survived=tcp,
+            notes=notes,
         )
-        coarse = design.policy is None
-        row = row_of(self._experiment, turn.design, fault, seen, coarse=coarse)
-        self._is_used = mended and design.renews
-        return row
+        return self._with_disk(before, seen, told)
+
+    def _with_disk(self, before: Before, seen: Witness, told: list[Seen]) -> Witness:
+        """What came of the disk, where it is part of the experiment."""
+        writers = self._scene.writers
+        if writers is None:
+            return seen
+        new = len(writers.succession.writers) - before.writers
+        wrong = sum(t.wrong_blocks for t in told) + (not self._scene.is_verified())
+        return msgspec.structs.replace(
+            seen,
+            io_errors=sum(t.io_errors for t in told),
+            verify_errors=wrong,
+            two_writers=writers.succession.wrong - before.wrong,
+            notes=(*seen.notes, f"the disk had {new} new writers"),
+        )
 
     def _streams(
         self, arrivals: list[Arrival], newest: int, told: list[Seen]
