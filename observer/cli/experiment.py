@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,11 @@ def _faced(
     show_default=True,
     help="Between two datagrams, each way.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where the rows go; else a new file under build/experiment.",
+)
 @kernel_option
 @here_option
 @output_option
@@ -126,7 +131,8 @@ def run(
     from observer.testbed.nested import checkout
 
     faced = _faced(name, designs, faults)
-    path = out or checkout() / f"build/experiment/{name}.jsonl"
+    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    path = out or checkout() / f"build/experiment/{name}-{when}.jsonl"
     if not here and not is_kvm_host(_say):
         given: dict[str, Sequence[object]] = {
             "--design": designs,
@@ -157,6 +163,7 @@ def run(
         path=path,
     )
     _report(path, output)
+    _say(f"all runs are in {path}")
     return 0
 
 

@@ -121,7 +121,11 @@ def clear(fault: Fault, runtime: Path = RUNTIME) -> None:
     """Tell those who keep the services, and do no more, to begin them anew."""
     records = (read_record(ServiceFolder(runtime / name)) for name in fault.services)
     for keeper in {record.keeper for record in records if record is not None}:
-        os.kill(keeper, CLEAR)
+        process = os.pidfd_open(keeper)
+        try:
+            signal.pidfd_send_signal(process, CLEAR)
+        finally:
+            os.close(process)
 
 
 def _tell(folder: ServiceFolder, word: str) -> int:
