@@ -189,7 +189,7 @@ def _run_here(
     from observer.testbed.kernel import fetch
     from observer.testbed.nested import checkout
 
-    build = checkout() / "build"
+    build, taking_part = checkout() / "build", {turn.design for turn in order}
     kernel = fetch("debian-12", build / "testbed", _say)
     image = build_image(kernel, guest_image_folder())
     head = Head(
@@ -197,7 +197,7 @@ def _run_here(
         host=msgspec.structs.replace(host_facts(), seed=seed),
         rounds=rounds,
         period_ms=period_ms,
-        designs={turn.design: DESIGNS[turn.design].does for turn in order},
+        designs={n: d.does for n, d in DESIGNS.items() if n in taking_part},
         load_average=os.getloadavg()[0],
     )
     file = RowFile(path, head)
@@ -212,10 +212,12 @@ def _line(row: Row) -> str:
     def ms(figure: float | None) -> str:
         return "-" if figure is None else f"{figure:.1f} ms"
 
+    said = row.verdict or "no verdict"
+    packets = f", lost {row.lost_packets} of {row.sent_packets}"
     return (
-        f"round {row.round + 1}: {row.design}: {row.fault}: "
-        f"{row.verdict or 'no verdict'} after {ms(row.detection_ms)}, flows after "
-        f"{ms(row.recovery_ms)}, lost {row.lost_packets} of {row.sent_packets}"
+        f"round {row.round + 1}: {row.design}: {row.fault}: {said} after "
+        f"{ms(row.detection_ms)}, flows after {ms(row.recovery_ms)}"
+        f"{'' if row.sent_packets is None else packets}"
     )
 
 

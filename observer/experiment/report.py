@@ -197,13 +197,14 @@ def _whole_against_slowest(median: Any) -> list[Ratio]:
 
 
 def report_of(head: Head, rows: Sequence[Row]) -> Report:
-    """Sum up the rows, designs and faults in the order in which they came."""
+    """Sum up the rows, designs in the order in which the head names them."""
     pd = _pandas()
     frame = pd.DataFrame([msgspec.structs.asdict(row) for row in rows])
     if frame.empty:
         return Report(head, [], [])
     summaries = [
         _summary(design, fault, runs)
-        for (design, fault), runs in frame.groupby(["design", "fault"], sort=True)
+        for design in dict.fromkeys([*head.designs, *frame["design"]])
+        for fault, runs in frame[frame["design"] == design].groupby("fault")
     ]
     return Report(head, summaries, _ratios(frame, head.experiment))
