@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
-from linux_peer import LINUX_BRIDGE, LINUX_VBLADE, running_peer
 
 from observer.demo.report import HostFacts, host_facts, write_report
 from observer.errors import ObserverError
+from observer.experiment.linux_peer import LINUX_BRIDGE, LINUX_VBLADE, running_peer
 from observer.guests import qmp
 from observer.guests.tap import tap
 from observer.guests.traffic import host, ip

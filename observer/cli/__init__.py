@@ -24,6 +24,7 @@ VERBS = {
     "demo": "observer.cli.demo:demo",
     "soak": "observer.cli.demo:soak",
     "bench": "observer.cli.bench:bench",
+    "experiment": "observer.cli.experiment:experiment",
     "guest": "observer.cli.guest:guest",
     "service": "observer.cli.service:service",
     "inject": "observer.cli.inject:inject",

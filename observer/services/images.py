@@ -51,10 +51,10 @@ class ServiceSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     spare: bool = False
 
 
-def images_file() -> Path:
+def images_file(etc: Path = ETC) -> Path:
     """The operator's file, else the one that came with the images."""
     package = Path(str(files("observer")))
-    places = (ETC, package / "services", package.parent / "unikernels")
+    places = (etc, package / "services", package.parent / "unikernels")
     named = (p if p.suffix == ".toml" else p / "images.toml" for p in places)
     return next(path for path in named if path.is_file())
 

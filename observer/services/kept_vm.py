@@ -25,14 +25,14 @@ from observer.services.record import Record, write_record
 from observer.services.tap_queue import give_back, let_queue_go, take_queue
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from observer.services.folder import ServiceFolder, VmFolder
     from observer.services.images import ServiceSpec
     from observer.services.launch import Handed
 
-__all__ = ["KeptVm", "kept_service"]
+__all__ = ["KeptVm", "Seat", "kept_service"]
 
 RESET_SECONDS = 0.5  # while frames wait
 TAKE_OVER_SECONDS = 1.0
@@ -155,6 +155,14 @@ class KeptVm:
         self._serving.end()
         self._spare.end()
 
+    def forget(self) -> None:
+        """Empty the memory of the VM that serves: nothing is found there any more."""
+        if self._serving.handed is not None:
+            memory = self._serving.handed.memory
+            size = os.fstat(memory).st_size
+            os.ftruncate(memory, 0)
+            os.ftruncate(memory, size)
+
     def has_died(self) -> None:
         """Hold the frames for the next life, at once."""
         if self._serving.life is not None:
@@ -258,7 +266,11 @@ class KeptVm:
 
 @contextmanager
 def kept_service(
-    name: str, spec: ServiceSpec, runtime: Path, images: Path
+    name: str,
+    spec: ServiceSpec,
+    runtime: Path,
+    images: Path,
+    parks: Callable[[dict[str, int]], Parking] = Parking,
 ) -> Iterator[KeptVm]:
     """Run a service VM while the block does, which begins when the service is up."""
     folder = service_folder(runtime, name)
@@ -278,7 +290,7 @@ def kept_service(
         use = in_use(name, spec, shared)
         spec, seats[0].handed = seats[0].held.enter_context(use)
         names = (port.tap for port in spec.ports)
-        parking = Parking(dict(zip(names, seats[0].taps(), strict=True)))
+        parking = parks(dict(zip(names, seats[0].taps(), strict=True)))
         stack.callback(parking.close)
         vm = KeptVm(spec, folder, parking, seats)
         stack.callback(vm.end)

@@ -76,8 +76,7 @@ def leave_to_break() -> Iterator[None]:
 @pytest.fixture
 def spares(leave_to_break: None) -> None:  # noqa: ARG001 - changed here
     """Of the services that are started meanwhile: each has one."""
-    text = ETC.read_text().replace("spare = false", "spare = true")
-    ETC.write_text(text.replace("[disk]\n", "[disk]\nspare = true\n"))
+    ETC.write_text(ETC.read_text().replace("spare = false", "spare = true"))
 
 
 @pytest.fixture

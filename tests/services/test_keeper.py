@@ -3,14 +3,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from observer.errors import ObserverError
+from observer.services.folder import ServiceFolder
 from observer.services.images import Port, ServiceSpec
-from observer.services.kept_vm import kept_service
+from observer.services.kept_vm import KeptVm, Seat, kept_service
+from observer.services.launch import Handed
+from observer.services.parking import Parking
 
 NET = ServiceSpec("net.elf", (Port("obs-none", "obs-none-br"),))
 
@@ -56,3 +60,23 @@ def test_a_name_is_no_path(tmp_path: Path) -> None:
         kept_service("../net", NET, tmp_path, tmp_path),
     ):
         pytest.fail("it cannot be up")
+
+
+def test_a_forgotten_memory_is_as_large_and_empty(tmp_path: Path) -> None:
+    """The next life finds nothing of what the last one had in hand."""
+    memory = os.memfd_create("test")
+    os.pwrite(memory, b"frames in hand", 4096)
+    os.ftruncate(memory, 8192)
+    seats = (
+        Seat(ServiceFolder(tmp_path).seat(0), os.getuid()),
+        Seat(ServiceFolder(tmp_path).seat(1), os.getuid()),
+    )
+    seats[0].handed = Handed(image=-1, disk=None, disk_driver="file", memory=memory)
+    parking = Parking({})
+    vm = KeptVm(NET, ServiceFolder(tmp_path), parking, seats)
+
+    vm.forget()
+
+    assert os.pread(memory, 10_000, 0) == bytes(8192)
+    os.close(memory)
+    parking.close()

@@ -21,11 +21,19 @@ from observer.guests.waiting import wait_until
 from observer.testbed.initramfs import static_busybox
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
     from observer.testbed.kernel import Kernel
 
-__all__ = ["LINUX_BRIDGE", "LINUX_VBLADE", "Peer", "running_peer"]
+__all__ = [
+    "LINUX_BRIDGE",
+    "LINUX_VBLADE",
+    "Peer",
+    "initrd_of",
+    "running_peer",
+    "started",
+]
 
 UP_SECONDS = 180.0
 MEMORY_MIB = 128
@@ -71,7 +79,8 @@ def _release(kernel: Kernel) -> str:
     return kernel.guest_release
 
 
-def _initrd(peer: Peer, kernel: Kernel) -> bytes:
+def initrd_of(peer: Peer, kernel: Kernel) -> bytes:
+    """The root that it boots from."""
     release = _release(kernel)
     needs = modules.read_dependencies(kernel.root, release)
     order = modules.load_order(needs, peer.modules)
@@ -96,10 +105,8 @@ def _initrd(peer: Peer, kernel: Kernel) -> bytes:
 
 
 def _argv(
-    peer: Peer, kernel: Kernel, folder: Path, taps: tuple[str, ...], disk: Path | None
+    kernel: Kernel, folder: Path, initrd: Path, taps: tuple[str, ...], disk: Path | None
 ) -> list[str]:
-    initrd = folder / "initrd"
-    initrd.write_bytes(_initrd(peer, kernel))
     argv = [
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none"),
         *("-M", "q35", "-accel", "kvm", "-cpu", "host", "-m", f"{MEMORY_MIB}M"),
@@ -119,30 +126,45 @@ def _argv(
 
 
 @contextmanager
+def started(
+    kernel: Kernel,
+    folder: Path,
+    initrd: Path,
+    taps: tuple[str, ...],
+    disk: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run it from its root while the block does, which begins when it works."""
+    console, log = folder / "console", folder / "qemu.log"
+    console.unlink(missing_ok=True)
+    with child(_argv(kernel, folder, initrd, taps, disk), log) as process:
+
+        def said() -> str:
+            return console.read_text() if console.exists() else ""
+
+        def up() -> bool:
+            if process.poll() is not None:
+                why = log.read_text().strip()
+                raise ProgramError(f"The Linux peer's QEMU ended: {why}")
+            if "peer failed" in said():
+                raise ProgramError("The Linux peer cannot do its work.")
+            return "peer up" in said()
+
+        try:
+            wait_until(up, UP_SECONDS, "the Linux peer was up")
+        except ObserverError as e:  # its console may go with the folder
+            last = said()[-600:].strip()
+            raise ProgramError(f"{e.message} Its console said: {last}") from e
+        yield process
+
+
+@contextmanager
 def running_peer(
     peer: Peer, kernel: Kernel, taps: tuple[str, ...], disk: Path | None = None
 ) -> Iterator[Path]:
     """Run it while the block does, which begins when it works; its QMP socket."""
     with tempfile.TemporaryDirectory(prefix="observer-peer-") as made:
         folder = Path(made)
-        console = folder / "console"
-        argv = _argv(peer, kernel, folder, taps, disk)
-        with child(argv, folder / "qemu.log") as process:
-
-            def said() -> str:
-                return console.read_text() if console.exists() else ""
-
-            def up() -> bool:
-                if process.poll() is not None:
-                    why = (folder / "qemu.log").read_text().strip()
-                    raise ProgramError(f"The Linux peer's QEMU ended: {why}")
-                if "peer failed" in said():
-                    raise ProgramError("The Linux peer cannot do its work.")
-                return "peer up" in said()
-
-            try:
-                wait_until(up, UP_SECONDS, "the Linux peer was up")
-            except ObserverError as e:  # its console goes with the folder
-                last = said()[-600:].strip()
-                raise ProgramError(f"{e.message} Its console said: {last}") from e
+        initrd = folder / "initrd"
+        initrd.write_bytes(initrd_of(peer, kernel))
+        with started(kernel, folder, initrd, taps, disk):
             yield folder / "qmp"

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from observer.config import load
+from observer.experiment.designs import DESIGNS, faults_of, offers
+from observer.experiment.faults import FAULTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d.policy])
+def test_a_policy_is_one_that_the_observer_takes(name: str, tmp_path: Path) -> None:
+    """It mends both services and touches nobody else."""
+    file = tmp_path / "observer.toml"
+    file.write_text(DESIGNS[name].policy or "")
+
+    repair = load(file).repair
+
+    assert repair.mends("net")
+    assert repair.mends("disk")
+    assert not repair.mends("study")
+
+
+@pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d.comparator])
+def test_a_comparator_is_a_program(name: str) -> None:
+    """A module with a main, which says what it was rebuilt from."""
+    module = importlib.import_module(DESIGNS[name].comparator or "")
+
+    assert callable(module.main)
+    assert module.__doc__
+
+
+def test_a_design_is_offered_with_the_faults_that_it_can_face() -> None:
+    """Each of them is one of its experiment's."""
+    assert {o.design for o in offers()} == set(DESIGNS)
+    for offer in offers():
+        assert set(offer.faults) <= set(FAULTS[offer.experiment])
+
+
+def test_faults_that_are_named_are_the_only_ones() -> None:
+    """Who does not face them faces none."""
+    assert faults_of("net-failure", ["fg", "linux-vm"], ["nic-hang"]) == {
+        "fg": ("nic-hang",),
+        "linux-vm": (),
+    }
