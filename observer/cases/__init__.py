@@ -81,10 +81,16 @@ class Cases:
                 return await self._back_ends.look(vm, suspicion)
 
     async def _silence(self, vm: Vm, suspicion: Suspicion) -> Look:
-        """One silence has one verdict: of a service that runs and beats, its own."""
-        if self._services.beats(vm) and not self._reach.out_of_kvm(vm):
+        """One silence has one verdict: of a service that is up and runs, its own."""
+        if self._is_up_service(vm) and not self._reach.out_of_kvm(vm):
             return await self._services.look(vm, suspicion)
         return await self._guests.look(vm, suspicion)
+
+    def _is_up_service(self, vm: Vm) -> bool:
+        """Also one that may have hung before we heard a beat of it."""
+        if self._services.beats(vm):
+            return True
+        return self.is_service(vm) and not self._guests.is_booting(vm)
 
     async def _process(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Of a VMM or back end: whether it has failed, or is stopped."""
@@ -138,6 +144,8 @@ class Cases:
         watch = self._watch
         if self._guests.is_booting(vm):
             return Refuted("the guest boots")
+        if self.is_service(vm):
+            return await self._services.look(vm, suspicion)
         first, first_ns = self._look_at_vcpu(vm, suspicion.slot), watch.clock.now_ns()
         if first.own_exits + 1 != int(
             watch.books.vcpus[suspicion.slot]["suspected_exits"]

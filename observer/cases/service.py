@@ -111,9 +111,11 @@ class ServiceCase:
         return max(*map(int, signs), *own)
 
     def _moment(self, vm: Vm) -> Moment:
-        tid = int(self._watch.books.services[vm.slot]["tid"])
-        task = self._reach.thread(vm, tid)
         vcpus = self._watch.vcpus_of(vm.slot)
+        tid = int(self._watch.books.services[vm.slot]["tid"])
+        if not tid and len(vcpus):  # it has not said yet which of them beats
+            tid = int(vcpus[0]["tid"])
+        task = self._reach.thread(vm, tid)
         fell = any(is_triple_fault(int(v["isa"]), int(v["reason"])) for v in vcpus)
         its = next((v for v in vcpus if v["tid"] == tid), None)
         held = fell or its is None or not self._reach.in_guest(vm, its, task)
