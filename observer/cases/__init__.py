@@ -88,9 +88,7 @@ class Cases:
 
     def _is_up_service(self, vm: Vm) -> bool:
         """Also one that may have hung before we heard a beat of it."""
-        if self._services.beats(vm):
-            return True
-        return self.is_service(vm) and not self._guests.is_booting(vm)
+        return self._services.beats(vm) or self._services.is_up(vm)
 
     async def _process(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Of a VMM or back end: whether it has failed, or is stopped."""
@@ -142,10 +140,10 @@ class Cases:
 
     async def _vcpu(self, vm: Vm, suspicion: Suspicion) -> Look:
         watch = self._watch
+        if self._is_up_service(vm):
+            return await self._services.look(vm, suspicion)
         if self._guests.is_booting(vm):
             return Refuted("the guest boots")
-        if self.is_service(vm):
-            return await self._services.look(vm, suspicion)
         first, first_ns = self._look_at_vcpu(vm, suspicion.slot), watch.clock.now_ns()
         if first.own_exits + 1 != int(
             watch.books.vcpus[suspicion.slot]["suspected_exits"]

