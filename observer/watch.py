@@ -341,7 +341,8 @@ class Watch:
             return self._looks.lives(others[-1])
         if verdict.kind in EVENTS:
             return False
-        return any(self._looks.recovered(vm.slot, verdict) for vm in named)
+        its = (vm.slot for vm in named if vm.pid == verdict.pid)
+        return any(self._looks.recovered(slot, verdict) for slot in its)
 
     def close_paid(self) -> None:
         """Close the verdicts whose debts have been paid since."""

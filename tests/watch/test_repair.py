@@ -96,3 +96,23 @@ def test_a_crash_that_is_told_once_has_not_ended(scene: Scene) -> None:
 
     assert ended == [stopped]
     assert not scene.watch.open
+
+
+def test_a_spare_that_works_says_nothing_of_the_one_that_serves(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have one name; a verdict is about one process."""
+    pids = [scene.add_vm(slot, "net") for slot in (0, 1)]
+    for slot in (0, 1):
+        scene.raise_(SuspicionKind.NOTE_VM, slot)
+    asyncio.run(scene.settled())
+    looks = scene.watch._looks  # noqa: SLF001 - it has no folders here
+    monkeypatch.setattr(looks, "stands_by", lambda vm: vm.slot == 1)
+    hung = Verdict(
+        "", scene.clock.ns, "net", "net", VerdictKind.VMM_HUNG, 0, 0, "", "", pids[0]
+    )
+
+    scene.books.vms[1]["sign_ns"] = scene.clock.ns + 2 * MS
+    assert not scene.watch.is_well(hung)
+    scene.books.vms[0]["sign_ns"] = scene.clock.ns + 2 * MS
+    assert scene.watch.is_well(hung)
