@@ -169,8 +169,20 @@ def flowing(
         yield out, back
     for flow in (out, back):
         arrived = list(dict.fromkeys(flow.received))
-        assert arrived == list(range(flow.sent))
+        assert arrived == list(range(flow.sent)), missing(flow)
         assert len(flow.received) - len(arrived) <= sum(salvaged)
+
+
+def missing(flow: Flow) -> str:
+    """Which did not come, and how long nothing came there."""
+    there, said = dict(zip(flow.received, flow.arrivals_ns, strict=True)), []
+    for number in sorted(set(range(flow.sent)) - set(flow.received)):
+        before, after = there.get(number - 1), there.get(number + 1)
+        if before is not None and after is not None:
+            said.append(f"{number}: {(after - before) / 1e6:.1f} ms between its like")
+        else:
+            said.append(f"{number}")
+    return "; ".join(said)
 
 
 def break_net(
