@@ -32,7 +32,7 @@ PERIOD_MS = 10.0
 def test_two_designs_meet_the_same_fault(
     image: GuestImage, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Both notice, the observer sooner and without losing a packet."""
+    """Both notice; who is sooner is for many rounds, who loses packets is not."""
     say, load = sys.stderr.write, build_load(tmp_path)
     with scene("net-failure", image, load, PERIOD_MS, say) as stage:
         study = Study("net-failure", stage, 1, say)
@@ -45,7 +45,7 @@ def test_two_designs_meet_the_same_fault(
     fg, tfd = rows["fg"], rows["tfd-xen-like"]
     assert fg.lost_packets == 0, fg
     assert fg.verdict == "part-hung"
-    assert fg.detection_ms < tfd.detection_ms
+    assert tfd.lost_packets
     head = Head(
         experiment="net-failure",
         host=host_facts(),
