@@ -300,7 +300,9 @@ class Watch:
             "rings": len(self.ring_slots(vm_slot)),
             "taps": vm.taps,
             "back_ends": [{"pid": b.pid, "name": b.name} for b in vm.back_ends],
-            "state": verdicts[0].kind if verdicts else self._state(vm_slot, spare),
+            "state": verdicts[0].kind
+            if verdicts
+            else self._state(vm_slot, spare=spare),
             "sign_age_ns": now - int(cell["sign_ns"]),
             "kicks": int(cell["kicks"]),
             "calls": int(cell["calls"]),
@@ -308,7 +310,7 @@ class Watch:
             "verdicts": verdicts,
         }
 
-    def _state(self, vm_slot: int, spare: bool) -> str:  # noqa: FBT001
+    def _state(self, vm_slot: int, *, spare: bool) -> str:
         if spare:
             return "standby"
         if self.is_booting(vm_slot):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from observer.guests.traffic import Flow
+
 POLICY = """
 [repair]
 dry_run = false
@@ -134,6 +136,25 @@ def mended(
     by = outcome.result, outcome.step
     assert by == (Result.REPAIRED, step), (fault, heard, voice.notes())
     return outcome.took_ns / 1e6
+
+
+def _missing(flow: Flow) -> str:
+    """Which did not come, and how long nothing came there."""
+    there, said = dict(zip(flow.received, flow.arrivals_ns, strict=True)), []
+    for number in sorted(set(range(flow.sent)) - set(flow.received)):
+        before, after = there.get(number - 1), there.get(number + 1)
+        if before is not None and after is not None:
+            said.append(f"{number}: {(after - before) / 1e6:.1f} ms between its like")
+        else:
+            said.append(f"{number}")
+    return "; ".join(said)
+
+
+def check_arrived(flow: Flow, in_hand: int) -> None:
+    """All came, in order; of those that a dead one had in hand, some twice."""
+    arrived = list(dict.fromkeys(flow.received))
+    assert arrived == list(range(flow.sent)), _missing(flow)
+    assert len(flow.received) - len(arrived) <= in_hand
 
 
 class Writer:

@@ -14,7 +14,15 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from broken_service import OF_DISK, OF_NET, RESTART, Service, Writer, caring_for
+from broken_service import (
+    OF_DISK,
+    OF_NET,
+    RESTART,
+    Service,
+    Writer,
+    caring_for,
+    check_arrived,
+)
 from traces import Journal, Lives, parked_bytes, traces
 
 from observer.errors import DeadlineError
@@ -168,21 +176,7 @@ def flowing(
         back.wait_for(30)
         yield out, back
     for flow in (out, back):
-        arrived = list(dict.fromkeys(flow.received))
-        assert arrived == list(range(flow.sent)), missing(flow)
-        assert len(flow.received) - len(arrived) <= sum(salvaged)
-
-
-def missing(flow: Flow) -> str:
-    """Which did not come, and how long nothing came there."""
-    there, said = dict(zip(flow.received, flow.arrivals_ns, strict=True)), []
-    for number in sorted(set(range(flow.sent)) - set(flow.received)):
-        before, after = there.get(number - 1), there.get(number + 1)
-        if before is not None and after is not None:
-            said.append(f"{number}: {(after - before) / 1e6:.1f} ms between its like")
-        else:
-            said.append(f"{number}")
-    return "; ".join(said)
+        check_arrived(flow, sum(salvaged))
 
 
 def break_net(

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from broken_service import Service, Writer, caring_for, mended
+from broken_service import Service, Writer, caring_for, check_arrived, mended
 
 from observer.guests.traffic import Flow
 from observer.model import StepKind, VerdictKind
@@ -44,13 +44,6 @@ def of_services(voice: Voice) -> list[Verdict]:
     return [verdict for verdict in voice.since(0) if verdict.kind is not starved]
 
 
-def all_arrived(flow: Flow, found: int) -> bool:
-    """In order; of those that a dead one had in hand, some twice."""
-    arrived = list(dict.fromkeys(flow.received))
-    whole = arrived == list(range(flow.sent))
-    return whole and len(flow.received) - len(arrived) <= found
-
-
 def test_a_spare_serves_at_once_and_no_frame_is_lost(
     tmp_path: Path,
     hosts: tuple[socket.socket, socket.socket],
@@ -78,8 +71,8 @@ def test_a_spare_serves_at_once_and_no_frame_is_lost(
             out.wait_for(30)
             back.wait_for(30)
         assert len(of_services(voice)) == len(FAULTS) * ROUNDS, voice.since(0)
-    assert all_arrived(out, found)
-    assert all_arrived(back, found)
+    check_arrived(out, found)
+    check_arrived(back, found)
 
 
 def test_a_disks_spare_writes_when_the_other_is_gone(
@@ -116,4 +109,4 @@ def test_a_spare_that_fails_is_replaced(
         assert now.pid == before.pid
         assert now.spare not in (None, before.spare)
         assert [v.subject for v in of_services(voice)] == ["net/spare"]
-    assert all_arrived(flow, 0)
+    check_arrived(flow, 0)
