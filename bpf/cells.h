@@ -35,9 +35,9 @@ struct vm_cell {
 	__u32 exit_code;	       /* as wait(2) has it */
 	__u16 rings[MAX_RINGS_PER_VM]; /* ring slots + 1; 0: none */
 	__u32 nr_rings;
-	__u16 flags;  /* enum vm_flag */
-	__u16 hushed; /* user: 1 raises no suspicion of the guest, until its next sign */
-	__u64 reserved;
+	__u16 flags;	 /* enum vm_flag */
+	__u16 hushed;	 /* user: 1 raises no suspicion of the guest, until its next sign */
+	__u64 looked_ns; /* when its rings were last looked at for a kick that was lost */
 };
 
 enum vm_flag {
@@ -91,7 +91,7 @@ struct service_cell {
 	__u64 beat_ns;
 	__u64 beats;
 	__u64 sequence;
-	__u64 run_delay_ns; /* the thread's sched_info.run_delay at the last alarm on time */
+	__u64 run_delay_ns; /* the thread's sched_info.run_delay at the last beat */
 	__u64 suspected_ns;
 	struct part_cell parts[MAX_PARTS];
 	__u32 ignored; /* user: 1 raises no suspicion, it is nobody's service here */
@@ -111,6 +111,7 @@ enum ring_flag {
 	RING_PACKED =
 		4,     /* packed layout: the indices below mean nothing, only the kick is watched */
 	RING_LIVE = 8, /* its back end is attached (vhost: private_data is set) */
+	RING_UNKICKED = 16, /* the debt that is open was found, no kick has told of it */
 };
 
 enum ring_hush {
@@ -148,8 +149,9 @@ struct ring_cell {
 	__u64 identity;	  /* its vq, or its doorbell: what stays while its eventfds come and go */
 	__u64 doorbell;	  /* guest physical or port address that the guest writes to kick */
 	__u64 suspected_ns;
-	__u64 suspicions;
-	__u64 device; /* vhost: struct vhost_dev *, the same for all rings of a device */
+	__u32 suspicions;
+	__u32 call_id; /* vhost: of the eventfd that calls the guest, when last asked; 0: none */
+	__u64 device;  /* vhost: struct vhost_dev *, the same for all rings of a device */
 };
 
 enum suspicion_kind {
@@ -171,9 +173,11 @@ enum suspicion_kind {
 	SUSPECT_STOPPED = 10, /* a VMM or back end got a signal that stops it; value = its number */
 	SUSPECT_SERVICE = 11, /* a service gave no sign; value = time in which it could have */
 	SUSPECT_PART = 12,    /* a part of a service owes work and does none; slot = which part */
-	NOTE_VM = 32,	      /* a VM was seen for the first time */
-	NOTE_RING = 33,	      /* a ring was seen for the first time */
-	NOTE_MODULE = 34,     /* a kernel module was loaded */
+	SUSPECT_UNKICKED = 13, /* entries were offered, no kick came, none is taken; value = age */
+	SUSPECT_FELL = 14,     /* a vCPU met a triple fault; slot = which */
+	NOTE_VM = 32,	       /* a VM was seen for the first time */
+	NOTE_RING = 33,	       /* a ring was seen for the first time */
+	NOTE_MODULE = 34,      /* a kernel module was loaded */
 };
 
 /* What the ring buffer carries. */

@@ -67,7 +67,7 @@ static inline u64 run_delay(u64 vq)
 static inline void look_at_vq(struct ring_cell *r)
 {
 	u64 vq = r->vq, features = u64_at(vq + AT(vhost_virtqueue, acked_features));
-	u8 flags = r->flags & RING_SERVES_KICK;
+	u8 flags = r->flags & (RING_SERVES_KICK | RING_UNKICKED);
 
 	if (features & 1ULL << VIRTIO_F_EVENT_IDX)
 		flags |= RING_EVENT_IDX;
@@ -127,14 +127,18 @@ static inline void settle_vhost_ring(struct ring_cell *r, u32 slot, struct look 
 		return;
 	}
 	look_at_vq(r);
+	u64 call = u64_at(r->vq + AT(vhost_virtqueue, call_ctx) + AT(vhost_vring_call, ctx));
+	r->call_id = call ? u32_at(call + AT(eventfd_ctx, id)) : 0;
 	u64 task = vq_task(r->vq), delay = run_delay(r->vq);
 	u32 state = u32_at(task + AT(task_struct, __state));
 	/* amidst a batch, for which the guest does not kick: see vhost.bpf.h */
 	int draining = u16_at(r->vq + AT(vhost_virtqueue, used_flags)) & VRING_USED_F_NO_NOTIFY;
 	if (!(r->flags & RING_LIVE) || (!outstanding(r) && !draining)) {
 		r->since_ns = 0;
-	} else if (r->since_ns && r->last_avail != r->owed_from) {
+	} else if (r->since_ns &&
+		   (r->last_avail != r->owed_from || (draining && (r->flags & RING_UNKICKED)))) {
 		/* it works: the rest is a new debt */
+		r->flags &= ~RING_UNKICKED;
 		r->owed_from = r->last_avail;
 		r->run_delay_ns = delay;
 		r->since_ns = now;

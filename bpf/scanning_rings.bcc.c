@@ -22,16 +22,55 @@ static inline void look_at_memory(struct ring_cell *r)
 static inline void kicked_vhost(struct ring_cell *r, u64 now)
 {
 #ifdef AT_vhost_virtqueue_dev
+	u8 unkicked = r->flags & RING_UNKICKED;
+
+	r->flags &= ~RING_UNKICKED;
 	look_at_vq(r);
 	look_at_memory(r);
 	if (!(r->flags & RING_SERVES_KICK) || !(r->flags & RING_LIVE) || (r->flags & RING_PACKED))
 		return;
-	if (!outstanding(r) || (r->since_ns && r->owed_from == r->last_avail))
+	if (!outstanding(r) || (r->since_ns && !unkicked && r->owed_from == r->last_avail))
 		return; /* taken already, or owed already */
 	r->owed_from = r->last_avail;
 	r->run_delay_ns = run_delay(r->vq);
 	r->since_ns = now;
 #endif
+}
+
+/* See vring.bpf.c: entries that are offered, and nobody tells their back end of them. */
+static inline void find_unkicked(struct ring_cell *r, u64 now)
+{
+#ifdef AT_vhost_virtqueue_dev
+	if (r->since_ns || !(r->flags & RING_SERVES_KICK) || kick_ctx_of(r->vq) != r->kick_ctx)
+		return;
+	look_at_vq(r);
+	if (!(r->flags & RING_LIVE) || (r->flags & RING_PACKED) ||
+	    (u16_at(r->vq + AT(vhost_virtqueue, used_flags)) & VRING_USED_F_NO_NOTIFY))
+		return;
+	look_at_memory(r);
+	if (!outstanding(r))
+		return;
+	r->flags |= RING_UNKICKED;
+	r->owed_from = r->last_avail;
+	r->run_delay_ns = run_delay(r->vq);
+	r->since_ns = now;
+#endif
+}
+
+static inline void look_for_lost_kicks(struct vm_cell *vm, u64 now)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	if (now < vm->looked_ns + LATE_NS)
+		return;
+	vm->looked_ns = now;
+	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
+		u32 slot = (u32)vm->rings[i] - 1;
+		struct ring_cell *r = vm->rings[i] ? rings.lookup(&slot) : 0;
+		if (r && r->kind == RING_VHOST &&
+		    (vm->tgid == id >> 32 || r->worker_tid == (u32)id))
+			find_unkicked(r, now);
+	}
 }
 
 /* This kick is not yet in the eventfd: a count of none means that all older ones were taken. */
@@ -85,6 +124,7 @@ int on_kick(struct pt_regs *ctx, void *vcpu, void *device, u64 addr, u32 len, vo
 		kicked_vhost(r, now);
 	else
 		kicked_user(r, eventfd, now);
+	look_for_lost_kicks(vm, now);
 	return 0;
 }
 
@@ -101,5 +141,6 @@ int on_call(struct pt_regs *ctx, void *wait, u32 mode, int sync, u64 key)
 	__sync_fetch_and_add(&vm->calls, 1);
 	if (caller)
 		caller->call_ns = vm->call_ns;
+	look_for_lost_kicks(vm, vm->call_ns);
 	return 0;
 }

@@ -62,7 +62,7 @@ static __always_inline void look_at_memory(struct ring_cell *r)
 static void look_at_vq(struct ring_cell *r, struct vhost_virtqueue *vq)
 {
 	u64 features = BPF_CORE_READ(vq, acked_features);
-	u8 flags = r->flags & RING_SERVES_KICK;
+	u8 flags = r->flags & (RING_SERVES_KICK | RING_UNKICKED);
 
 	if (features & 1ULL << VIRTIO_F_EVENT_IDX)
 		flags |= RING_EVENT_IDX;
@@ -90,6 +90,14 @@ static u64 kick_ctx_of(struct vhost_virtqueue *vq)
 	struct file *kick = BPF_CORE_READ(vq, kick);
 
 	return is_kernel(kick) ? (u64)BPF_CORE_READ(kick, private_data) : 0;
+}
+
+/* 0: the guest wants no interrupt of this ring. */
+static u32 call_id_of(struct vhost_virtqueue *vq)
+{
+	struct eventfd_ctx *call = BPF_CORE_READ(vq, call_ctx.ctx);
+
+	return is_kernel(call) ? BPF_CORE_READ(call, id) : 0;
 }
 
 #endif /* OBSERVER_VHOST_BPF_H */

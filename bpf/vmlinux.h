@@ -188,11 +188,16 @@ struct vhost_poll {
 	struct wait_queue_entry wait;
 };
 
+struct vhost_vring_call {
+	struct eventfd_ctx *ctx;
+};
+
 struct vhost_virtqueue {
 	struct vhost_dev *dev;
 	unsigned int num;
 	void *avail, *used;
 	struct file *kick;
+	struct vhost_vring_call call_ctx;
 	struct vhost_poll poll;
 	u16 last_avail_idx, last_used_idx;
 	u16 used_flags;

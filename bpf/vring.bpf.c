@@ -56,7 +56,10 @@ static u64 judge_vhost_ring(u32 slot, struct ring_cell *r, u64 now)
 	look_at_vq(r, vq);
 	if (!(r->flags & RING_LIVE) || (!outstanding(r) && !is_draining(vq)))
 		return 0;
-	if (r->last_avail != r->owed_from) { /* it works: the rest is a new debt */
+	bool unkicked = r->flags & RING_UNKICKED;
+	if (r->last_avail != r->owed_from || (unkicked && is_draining(vq))) {
+		/* it works: the rest is a new debt */
+		r->flags &= ~RING_UNKICKED;
 		r->owed_from = r->last_avail;
 		r->since_ns = now;
 		r->run_delay_ns = run_delay(vq);
@@ -64,6 +67,10 @@ static u64 judge_vhost_ring(u32 slot, struct ring_cell *r, u64 now)
 	}
 	look_at_debtor(r, vq, now, &d);
 	u64 fair = age_of(r->since_ns + d.waited_ns, now);
+	if (fair >= backend_limit_ns && unkicked) {
+		suspect_ring(slot, r, SUSPECT_UNKICKED, fair, now);
+		return 10 * backend_limit_ns;
+	}
 	if (fair >= backend_limit_ns) {
 		suspect_ring(slot, r, d.blocked ? SUSPECT_BLOCKED : SUSPECT_BACKEND, fair, now);
 		return 10 * backend_limit_ns;
@@ -139,6 +146,7 @@ static void open_debt(u32 slot, struct ring_cell *r, u64 now)
 	bpf_timer_set_callback(&a->timer, on_ring_alarm);
 	if (bpf_timer_start(&a->timer, backend_limit_ns + MS / 2, 0)) {
 		r->armed = 0;
+		r->since_ns = 0; /* nobody would see that it is paid */
 		drop(DROP_TIMER);
 	}
 }
@@ -146,12 +154,14 @@ static void open_debt(u32 slot, struct ring_cell *r, u64 now)
 static __always_inline void kicked_vhost(u32 slot, struct ring_cell *r, u64 now)
 {
 	struct vhost_virtqueue *vq = (void *)r->vq;
+	bool unkicked = r->flags & RING_UNKICKED;
 
+	r->flags &= ~RING_UNKICKED;
 	look_at_vq(r, vq);
 	look_at_memory(r);
 	if (!(r->flags & RING_SERVES_KICK) || !(r->flags & RING_LIVE) || (r->flags & RING_PACKED))
 		return;
-	if (!outstanding(r) || (r->since_ns && r->owed_from == r->last_avail))
+	if (!outstanding(r) || (r->since_ns && !unkicked && r->owed_from == r->last_avail))
 		return; /* taken already, or owed already */
 	r->owed_from = r->last_avail;
 	r->run_delay_ns = run_delay(vq);
@@ -168,6 +178,44 @@ static __always_inline void kicked_user(u32 slot, struct ring_cell *r, struct ev
 	/* a count of one is this kick: an older one was taken */
 	if (BPF_CORE_READ(ctx, count) <= 1 || !r->since_ns)
 		open_debt(slot, r, now);
+}
+
+/* Entries that are offered, on a ring whose back end waits to be told of them. */
+static void find_unkicked(u32 slot, struct ring_cell *r, u64 now)
+{
+	struct vhost_virtqueue *vq = (void *)r->vq;
+
+	if (r->since_ns || !(r->flags & RING_SERVES_KICK) || kick_ctx_of(vq) != r->kick_ctx)
+		return;
+	look_at_vq(r, vq);
+	if (!(r->flags & RING_LIVE) || (r->flags & RING_PACKED) || is_draining(vq))
+		return;
+	look_at_memory(r);
+	if (!outstanding(r))
+		return;
+	r->flags |= RING_UNKICKED;
+	r->owed_from = r->last_avail;
+	r->run_delay_ns = run_delay(vq);
+	open_debt(slot, r, now);
+}
+
+/* A guest whose kick was lost kicks no more: with EVENT_IDX it waits until its back end has come
+ * as far as it was told.  So the rings of a VM are looked at while something else of it is at work
+ * where its memory is mapped, once for each limit.  Most of what is found is about to be kicked. */
+static __always_inline void look_for_lost_kicks(struct vm_cell *vm, u64 now)
+{
+	u64 id = bpf_get_current_pid_tgid();
+
+	if (age_of(vm->looked_ns, now) < backend_limit_ns)
+		return;
+	vm->looked_ns = now;
+	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
+		u32 slot = (u32)vm->rings[i] - 1;
+		struct ring_cell *r = vm->rings[i] ? bpf_map_lookup_elem(&rings, &slot) : 0;
+		if (r && r->kind == RING_VHOST &&
+		    (vm->tgid == id >> 32 || r->worker_tid == (u32)id))
+			find_unkicked(slot, r, now);
+	}
 }
 
 static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_device *this, u64 addr)
@@ -194,6 +242,7 @@ static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_devi
 		kicked_vhost(slot, r, now);
 	else
 		kicked_user(slot, r, ctx, now);
+	look_for_lost_kicks(vm, now);
 	return 0;
 }
 
@@ -230,6 +279,7 @@ static __always_inline int handle_call(struct wait_queue_entry *wait)
 		vm->fast = 1;
 		bpf_timer_start(&a->timer, called_ns + MS, 0);
 	}
+	look_for_lost_kicks(vm, vm->call_ns);
 	return 0;
 }
 
@@ -286,6 +336,7 @@ int look_at_ring(struct ring_look *look)
 	if (!r || r->kind != RING_VHOST || !follow_ring(r, slot))
 		return 0;
 	look_at_vq(r, (void *)r->vq);
+	r->call_id = call_id_of((void *)r->vq);
 	look->known = 1;
 	return 0;
 }

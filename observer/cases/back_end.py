@@ -13,12 +13,15 @@ from observer.confirm.backend import (
     MAY_BE_AT_WORK,
     BackEndLook,
     blame_vmm,
+    halted_since,
     judge_back_end,
+    judge_unkicked,
 )
 from observer.errors import DeadlineError
 from observer.inventory.guest_memory import read_ring_words
 from observer.inventory.vmm import eventfd_count, eventfds, program_of
 from observer.kernel.cells import RingFlag, RingHush, RingKind
+from observer.kernel.rings import ring_at
 from observer.model import (
     BackEnd,
     Confirmed,
@@ -47,6 +50,8 @@ class BackEndCase:
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the back end serves."""
         watch, slot = self._watch, suspicion.slot
+        if suspicion.kind is SuspicionKind.UNKICKED:
+            return await self._unkicked(vm, suspicion)
         ring = watch.books.rings[slot]
         pid = int(ring["worker_tid"]) or self.server_of(vm, slot).pid
         uncalled = suspicion.kind is SuspicionKind.UNCALLED
@@ -67,7 +72,7 @@ class BackEndCase:
                 late_ns=now - suspicion.since_ns,
                 age_ns=now - first_ns,
                 since_ns=suspicion.since_ns,
-                ring=self._ring_name(slot),
+                ring=ring_at(watch.books, slot).name,
                 server=server.name,
                 in_kernel=bool(ring["kind"] == RingKind.VHOST),
                 uncalled=uncalled,
@@ -84,6 +89,45 @@ class BackEndCase:
         if isinstance(look, Confirmed) and out_of_kvm and await self._held(vm):
             return Refuted("its VMM keeps the guest from running")
         return look
+
+    async def _unkicked(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Whether a vhost worker waits for a kick that nobody is about to make."""
+        watch, slot = self._watch, suspicion.slot
+        tid = int(watch.books.rings[slot]["worker_tid"])
+        kicks = int(watch.books.rings[slot]["kicks"])
+        first, first_ns = self._look_at_server(slot, tid), watch.clock.now_ns()
+        while True:
+            await asyncio.sleep(LOOKS_APART_NS / SECOND)
+            offered = await self._offered(vm, slot)
+            now = watch.clock.now_ns()
+            look = judge_unkicked(
+                owes=self._owes(vm, slot, offered, uncalled=False),
+                kicked=int(watch.books.rings[slot]["kicks"]) != kicks,
+                at_rest=self._at_rest(vm, suspicion.since_ns),
+                first=first,
+                now=self._look_at_server(slot, tid),
+                late_ns=now - suspicion.since_ns,
+                age_ns=now - first_ns,
+                since_ns=suspicion.since_ns,
+                ring=ring_at(watch.books, slot).name,
+                server=self._named(vm, tid).name,
+            )
+            if not isinstance(look, LookAgain):
+                return look
+
+    def _at_rest(self, vm: Vm, since_ns: int) -> bool:
+        """Say whether each vCPU has halted since: it is amidst nothing."""
+        cells, tasks = self._watch.vcpus_of(vm.slot), self._reach.vcpu_tasks(vm)
+        return bool(len(cells)) and all(
+            halted_since(
+                since_ns=since_ns,
+                halt_ns=int(cell["halt_ns"]),
+                own_ns=int(cell["own_ns"]),
+                asleep=(task := tasks.get(int(cell["tid"]))) is not None
+                and task.state == "S",
+            )
+            for cell in cells
+        )
 
     async def _held(self, vm: Vm) -> bool:
         """A VM that was being paused then takes its rings back one by one."""
@@ -117,13 +161,6 @@ class BackEndCase:
             fd = self._fds[slot] = eventfds(proc, vm.pid).get(which, -1)
             count = eventfd_count(proc, vm.pid, fd, which)
         return count
-
-    def _ring_name(self, slot: int) -> str:
-        ring = self._watch.books.rings[slot]
-        if ring["kind"] == RingKind.USER:
-            return f"the ring at doorbell {int(ring['doorbell']):#x}"
-        role = "transmit" if ring["flags"] & RingFlag.SERVES_KICK else "receive"
-        return f"{role} ring {int(ring['index'])}"
 
     def _look_at_server(self, slot: int, pid: int) -> BackEndLook:
         """Of a vhost ring as it is in the cell: `_owes` brings that up to date."""

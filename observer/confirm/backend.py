@@ -17,7 +17,9 @@ __all__ = [
     "MAY_BE_AT_WORK",
     "BackEndLook",
     "blame_vmm",
+    "halted_since",
     "judge_back_end",
+    "judge_unkicked",
 ]
 
 LOOKS_APART_NS = 5 * MS
@@ -28,6 +30,7 @@ PROCESS_PATIENCE_NS = 1000 * MS
 threads of its own; a vhost worker's waiting is on the kernel's own clock.
 """
 PATIENCE_NS = 3000 * MS
+UNKICKED_PATIENCE_NS = 1000 * MS
 MAY_BE_AT_WORK = "it took the kick, and may be at work on it"
 
 
@@ -112,6 +115,50 @@ def judge_back_end(  # noqa: C901, PLR0911, PLR0913 - a ladder of early returns
         return LookAgain(LOOKS_APART_NS * 4, "it may wait for its storage")
     return Confirmed(
         VerdictKind.BACKEND_HUNG, server, since_ns, f"{what}, in state {now.state}"
+    )
+
+
+def halted_since(*, since_ns: int, halt_ns: int, own_ns: int, asleep: bool) -> bool:
+    """Say whether a vCPU was in HLT at `since_ns` or later, or is in one still.
+
+    No kernel halts between offering an entry and kicking.
+    """
+    return halt_ns > since_ns or (asleep and halt_ns == own_ns)
+
+
+def judge_unkicked(  # noqa: PLR0913 - all that it weighs is an argument
+    *,
+    owes: bool,
+    kicked: bool,
+    at_rest: bool,
+    first: BackEndLook,
+    now: BackEndLook,
+    late_ns: int,
+    age_ns: int,
+    since_ns: int,
+    ring: str,
+    server: str,
+) -> Look:
+    """Compare two looks at entries that were offered and never kicked for.
+
+    A vCPU that has lost its CPU may be about to kick: `at_rest` says that none can be.
+    """
+    if not owes or now.taken != first.taken:
+        return Refuted("it serves the ring")
+    if kicked:
+        return Refuted("its guest has kicked since: that is another debt")
+    if now.state in "ZX":
+        return Refuted("it is gone: its exit is another matter")
+    if not at_rest or age_ns < LOOKS_APART_NS:
+        if age_ns > UNKICKED_PATIENCE_NS:
+            return Refuted("a vCPU may be about to kick")
+        return LookAgain(LOOKS_APART_NS, "a vCPU may be about to kick")
+    return Confirmed(
+        VerdictKind.BACKEND_HUNG,
+        server,
+        since_ns,
+        f"{_names(late_ns, ring, server)}: no kick has reached it, "
+        "though its guest has gone to rest",
     )
 
 

@@ -54,7 +54,7 @@ VM = np.dtype(
         ("nr_rings", "u4"),
         ("flags", "u2"),
         ("hushed", "u2"),
-        ("reserved", "u8"),
+        ("looked_ns", "u8"),
     ]
 )
 
@@ -111,7 +111,8 @@ RING = np.dtype(
         ("identity", "u8"),
         ("doorbell", "u8"),
         ("suspected_ns", "u8"),
-        ("suspicions", "u8"),
+        ("suspicions", "u4"),
+        ("call_id", "u4"),
         ("device", "u8"),
     ]
 )
@@ -190,6 +191,7 @@ class RingFlag(IntFlag):
     EVENT_IDX = 2
     PACKED = 4
     LIVE = 8
+    UNKICKED = 16
 
 
 class RingHush(IntEnum):

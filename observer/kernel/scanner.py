@@ -13,7 +13,15 @@ import msgspec
 import numpy as np
 
 from observer.clock import MS
-from observer.kernel.cells import NO_SLOT, RING, VCPU, VM, RingHush, RingKind
+from observer.kernel.cells import (
+    NO_SLOT,
+    RING,
+    VCPU,
+    VM,
+    RingFlag,
+    RingHush,
+    RingKind,
+)
 from observer.kernel.scan import LATE, Pools, ScanLimits, find_late
 from observer.model import Suspicion, SuspicionKind
 
@@ -193,6 +201,9 @@ class Scanner:
             kind = SuspicionKind.UNCALLED if read.taken else SuspicionKind.BACKEND
             return self._suspect_ring(slot, kind, since, age, now)
         waited = min(read.waited_ns, age)
+        if age - waited >= limit and ring["flags"] & RingFlag.UNKICKED:
+            kind = SuspicionKind.UNKICKED
+            return self._suspect_ring(slot, kind, since, age - waited, now)
         if age - waited >= limit:
             kind = SuspicionKind.BLOCKED if read.blocked else SuspicionKind.BACKEND
             return self._suspect_ring(slot, kind, since, age - waited, now)

@@ -3,7 +3,13 @@ import msgspec
 import pytest
 
 from observer.clock import MS
-from observer.confirm.backend import BackEndLook, blame_vmm, judge_back_end
+from observer.confirm.backend import (
+    BackEndLook,
+    blame_vmm,
+    halted_since,
+    judge_back_end,
+    judge_unkicked,
+)
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
 OWING = BackEndLook(taken=5, state="S", runtime_ns=0, waited_ns=0)
@@ -130,6 +136,77 @@ def test_a_kick_that_was_taken_is_given_time() -> None:
     assert isinstance(judged(uncalled=True), LookAgain)
     assert isinstance(judged(uncalled=True, age_ns=2000 * MS), Refuted)
     assert isinstance(judged(uncalled=True, now=changed(state="T")), Confirmed)
+
+
+def unkicked(
+    now: BackEndLook = OWING,
+    age_ns: int = 10 * MS,
+    *,
+    owes: bool = True,
+    kicked: bool = False,
+    at_rest: bool = True,
+) -> Look:
+    return judge_unkicked(
+        owes=owes,
+        kicked=kicked,
+        at_rest=at_rest,
+        first=OWING,
+        now=now,
+        late_ns=30 * MS,
+        age_ns=age_ns,
+        since_ns=7,
+        ring="transmit ring 1",
+        server="vhost-7",
+    )
+
+
+def test_a_kick_that_nobody_makes_any_more_is_lost() -> None:
+    """What was offered stays, and the guest has gone to rest since."""
+    look = unkicked()
+
+    assert isinstance(look, Confirmed)
+    assert (look.kind, look.subject) == (VerdictKind.BACKEND_HUNG, "vhost-7")
+    assert "no kick has reached it" in look.evidence
+
+
+def test_a_guest_may_be_about_to_kick() -> None:
+    """It may have lost its CPU between the offer and the kick: that proves nothing."""
+    assert isinstance(unkicked(at_rest=False), LookAgain)
+    assert isinstance(unkicked(at_rest=False, age_ns=2000 * MS), Refuted)
+    assert isinstance(unkicked(age_ns=0), LookAgain)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        unkicked(owes=False),
+        unkicked(kicked=True),
+        unkicked(changed(taken=6)),
+        unkicked(changed(state="X")),
+    ],
+)
+def test_a_kick_that_came_late_was_not_lost(look: Look) -> None:
+    """Nor was one that was not needed, or whose ring has nobody any more."""
+    assert isinstance(look, Refuted)
+
+
+@pytest.mark.parametrize(
+    ("halt_ns", "own_ns", "asleep", "rested"),
+    [
+        (101, 150, False, True),  # since, and on from there
+        (99, 99, True, True),  # it sleeps in it still
+        (99, 99, False, False),  # it runs again, and has made no exit yet
+        (99, 120, True, False),  # asleep for another reason
+        (0, 0, False, False),
+    ],
+)
+def test_a_vcpu_that_has_halted_is_amidst_nothing(
+    halt_ns: int, own_ns: int, *, asleep: bool, rested: bool
+) -> None:
+    """Only a HLT after the moment, or one that lasts, says so."""
+    said = halted_since(since_ns=100, halt_ns=halt_ns, own_ns=own_ns, asleep=asleep)
+
+    assert said is rested
 
 
 @pytest.mark.parametrize(

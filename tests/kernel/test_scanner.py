@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from observer.config import Limits, Policy
-from observer.kernel.cells import NO_SLOT, RING, VCPU, VM, RingHush, RingKind
+from observer.kernel.cells import NO_SLOT, RING, VCPU, VM, RingFlag, RingHush, RingKind
 from observer.kernel.scanner import RingReading, Scanner, VcpuReading, limits_of
 from observer.model import SuspicionKind
 
@@ -146,6 +146,14 @@ def test_a_ring_is_judged_by_what_its_worker_could_do(
         kind, value_ms = expected
         assert found == [(kind, NOW - 60 * MS, value_ms * MS)]
         assert books.rings[0]["suspicions"] == 1
+
+
+def test_a_debt_that_no_kick_has_told_of_is_another_suspicion(scanner, books):
+    """Its back end may wait for a kick that its guest is about to make."""
+    books.rings[0]["since_ns"] = NOW - 60 * MS
+    books.rings[0]["flags"] = RingFlag.UNKICKED
+
+    assert _scan(scanner) == [(SuspicionKind.UNKICKED, NOW - 60 * MS, 60 * MS)]
 
 
 @pytest.mark.parametrize("taken", [False, True])
