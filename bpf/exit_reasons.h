@@ -10,16 +10,18 @@
 #define ISA_VMX 1 /* KVM_ISA_VMX in arch/x86/kvm/trace.h */
 #define ISA_SVM 2
 
-#define SVM_EXIT_INTR  0x060
-#define SVM_EXIT_NMI   0x061
-#define SVM_EXIT_SMI   0x062
-#define SVM_EXIT_INIT  0x063
-#define SVM_EXIT_VINTR 0x064
-#define SVM_EXIT_PAUSE 0x077
-#define SVM_EXIT_HLT   0x078
+#define SVM_EXIT_INTR	  0x060
+#define SVM_EXIT_NMI	  0x061
+#define SVM_EXIT_SMI	  0x062
+#define SVM_EXIT_INIT	  0x063
+#define SVM_EXIT_VINTR	  0x064
+#define SVM_EXIT_PAUSE	  0x077
+#define SVM_EXIT_HLT	  0x078
+#define SVM_EXIT_SHUTDOWN 0x07f
 
 #define EXIT_REASON_EXCEPTION_NMI      0
 #define EXIT_REASON_EXTERNAL_INTERRUPT 1
+#define EXIT_REASON_TRIPLE_FAULT       2
 #define EXIT_REASON_INIT_SIGNAL	       3
 #define EXIT_REASON_INTERRUPT_WINDOW   7
 #define EXIT_REASON_NMI_WINDOW	       8
@@ -31,6 +33,13 @@
 static __inline int exit_is_halt(unsigned int isa, unsigned int reason)
 {
 	return isa == ISA_SVM ? reason == SVM_EXIT_HLT : (reason & 0xffff) == EXIT_REASON_HLT;
+}
+
+/* The guest can run no more: its VMM ends, or resets it. */
+static __inline int exit_is_triple_fault(unsigned int isa, unsigned int reason)
+{
+	return isa == ISA_SVM ? reason == SVM_EXIT_SHUTDOWN
+			      : (reason & 0xffff) == EXIT_REASON_TRIPLE_FAULT;
 }
 
 static __inline int exit_made_by_host(unsigned int isa, unsigned int reason)

@@ -11,7 +11,7 @@
 _Static_assert(MAX_PARTS == ABI_MAX_PARTS, "cells.h and guest_abi.h differ");
 
 const volatile u64 service_limit_ns = 15 * MS; /* without a sign */
-const volatile u64 part_limit_ns = 20 * MS;    /* a part that owes work does some within */
+const volatile u64 part_limit_ns = 4 * MS;     /* two beats of a part that owes work show some */
 
 SHARED_ARRAY(services, struct service_cell, MAX_VMS, BPF_F_MMAPABLE);
 SHARED_ARRAY(service_alarms, struct alarm, MAX_VMS, 0);
@@ -52,10 +52,11 @@ static u64 judge_service(u32 slot, struct vm_cell *vm, struct service_cell *c, u
 	if (vm->exited || c->ignored || (u32)BPF_CORE_READ(task, pid) != c->tid)
 		return 0;
 	if (age < service_limit_ns) {
-		c->run_delay_ns = delay;
+		if (age_of(c->beat_ns, now) > 2 * service_limit_ns) /* it lives by other exits */
+			c->run_delay_ns = delay;
 		return service_limit_ns - age + MS / 2;
 	}
-	/* counted from the last alarm on time, which was before the sign: rather too much */
+	/* counted from the last beat, which was before the sign: rather too much */
 	u64 waited = age_of(c->run_delay_ns, delay) + waits_now(task);
 	u64 fair = age_of(waited, age);
 	if (fair < service_limit_ns)
@@ -145,6 +146,7 @@ static __always_inline int handle_beat(u32 slot, u32 tid, const struct beat *b, 
 	c->version = b->who >> ABI_BEAT_VERSION_SHIFT & ABI_BEAT_VERSION_MASK;
 	c->nr_parts = parts < MAX_PARTS ? parts : MAX_PARTS;
 	c->sequence = b->sequence;
+	c->run_delay_ns = bpf_get_current_task_btf()->sched_info.run_delay;
 	c->beat_ns = now;
 	c->beats++;
 	if (c->ignored)

@@ -289,6 +289,21 @@ static __always_inline void note_place(struct kvm_vcpu *vcpu, struct vcpu_cell *
 	c->rflags = BPF_CORE_READ(vmcb, save.rflags);
 }
 
+/* Long before its VMM has ended; of most guests it is a way to reset. */
+static void suspect_fall(u32 slot, const struct vcpu_cell *c, u64 now)
+{
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &c->vm);
+	struct suspicion s = {
+		.now_ns = now,
+		.since_ns = now,
+		.kind = SUSPECT_FELL,
+		.tgid = vm ? vm->tgid : 0,
+		.vm = c->vm,
+		.slot = slot,
+	};
+	raise(&s, BPF_RB_FORCE_WAKEUP);
+}
+
 static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 {
 	u64 now = bpf_ktime_get_ns();
@@ -307,6 +322,8 @@ static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 		c->own_host_exits = c->host_exits;
 		c->reason = reason;
 		c->own_exits++;
+		if (exit_is_triple_fault(isa, reason))
+			suspect_fall(slot, c, now);
 		if (exit_is_halt(isa, reason)) {
 			struct vm_cell *vm = bpf_map_lookup_elem(&vms, &c->vm);
 			c->halts++;

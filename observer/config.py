@@ -49,7 +49,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backend: int = 20 * MS  # a kick not served, waiting for a CPU taken out
     starved: int = 30 * MS  # a back end waits for a CPU
     service: int = 15 * MS  # a service VM gives no sign, waiting for a CPU taken out
-    part: int = 20 * MS  # a part of a service owes work and does none
+    part: int = 4 * MS  # a part of a service owes work and does none: two beats
     called: int = 50 * MS  # a guest that was called gives no sign
     validity: int = 500 * MS  # a sign of life is good for so long
     answer: int = 50 * MS  # a guest that was asked answers

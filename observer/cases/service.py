@@ -12,6 +12,7 @@ from observer.confirm.service import (
     Moment,
     PartLook,
     answer_time_ns,
+    judge_fall,
     judge_part,
     judge_service,
 )
@@ -99,6 +100,11 @@ class ServiceCase:
         record = read_record(folder) if folder is not None else None
         return record is not None and vm.pid in (record.pid, record.spare)
 
+    def is_ending(self, vm: Vm) -> bool:
+        """Whether it is a service that its keeper has ended, still there or not."""
+        folder = self._folder(vm)
+        return folder is not None and folder.is_ending(vm.pid)
+
     def is_kept(self, vm: Vm) -> bool | None:
         """Whether its keeper means it to run; None of a VM that is no service."""
         folder = self._folder(vm)
@@ -157,6 +163,17 @@ class ServiceCase:
             request.cancel()
             with suppress(asyncio.CancelledError, DeadlineError, ProgramError):
                 await request
+
+    def fell(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Of a vCPU that met a triple fault: others than services may reset so."""
+        cell = self._watch.books.vcpus[suspicion.slot]
+        return judge_fall(
+            name=self.subject(vm),
+            is_service=self.vm_folder(vm) is not None,
+            vcpu=int(cell["id"]),
+            fell=is_triple_fault(int(cell["isa"]), int(cell["reason"])),
+            since_ns=suspicion.since_ns,
+        )
 
     def _look_at_part(self, slot: int, number: int) -> PartLook:
         cell = self._watch.books.services[slot]

@@ -14,13 +14,14 @@ __all__ = [
     "Moment",
     "PartLook",
     "answer_time_ns",
+    "judge_fall",
     "judge_part",
     "judge_service",
 ]
 
-LOOKS_APART_NS = 5 * MS
+LOOKS_APART_NS = 2 * MS
 PATIENCE_NS = 1000 * MS
-ANSWER_NS = 10 * MS  # a loop that turns answers within one period of beats
+ANSWER_NS = 5 * MS  # a loop that turns answers within one period of beats
 ENDING_NS = 500 * MS  # a VMM that takes no request may be ending: its exit says more
 
 
@@ -85,6 +86,22 @@ def judge_service(  # noqa: PLR0913 - all that it weighs is an argument
         name,
         since_ns,
         f"{name} has given no sign for {late_ns / MS:.0f} ms {how}",
+    )
+
+
+def judge_fall(
+    *, name: str, is_service: bool, vcpu: int, fell: bool, since_ns: int
+) -> Look:
+    """Say whether a guest whose vCPU met a triple fault is one that ends with it."""
+    if not is_service:
+        return Refuted("its guest resets itself")
+    if not fell:
+        return Refuted("its vCPU runs on")
+    return Confirmed(
+        VerdictKind.SERVICE_CRASHED,
+        name,
+        since_ns,
+        f"vCPU {vcpu} of {name} met a triple fault, and has made no exit since",
     )
 
 

@@ -7,6 +7,7 @@ from observer.confirm.service import (
     Moment,
     PartLook,
     answer_time_ns,
+    judge_fall,
     judge_part,
     judge_service,
 )
@@ -60,9 +61,9 @@ def test_a_beat_refutes() -> None:
 
 def test_a_service_has_time_to_answer() -> None:
     """On its fair clock: a vCPU that waits for a CPU cannot."""
-    assert judged_service(fair_ns=9 * MS) == LookAgain(1 * MS, "it may still answer")
-    assert judged_service(fair_ns=0) == LookAgain(5 * MS, "it may still answer")
-    assert isinstance(judged_service(fair_ns=9 * MS, age_ns=1001 * MS), Refuted)
+    assert judged_service(fair_ns=4 * MS) == LookAgain(1 * MS, "it may still answer")
+    assert judged_service(fair_ns=0) == LookAgain(2 * MS, "it may still answer")
+    assert isinstance(judged_service(fair_ns=4 * MS, age_ns=1001 * MS), Refuted)
 
 
 def test_a_vmm_that_takes_no_request_may_be_ending() -> None:
@@ -70,7 +71,7 @@ def test_a_vmm_that_takes_no_request_may_be_ending() -> None:
     assert isinstance(judged_service(fair_ns=499 * MS, asked=False), LookAgain)
 
 
-@pytest.mark.parametrize(("asked", "fair_ns"), [(True, 10 * MS), (False, 500 * MS)])
+@pytest.mark.parametrize(("asked", "fair_ns"), [(True, 5 * MS), (False, 500 * MS)])
 def test_silence_is_a_hang_and_says_whether_it_was_asked(
     fair_ns: int, *, asked: bool
 ) -> None:
@@ -142,3 +143,18 @@ def test_a_part_that_owes_through_two_beats_hangs() -> None:
     assert (look.kind, look.subject) == (VerdictKind.PART_HUNG, "net/nic")
     assert look.since_ns == 3
     assert "owes 4" in look.evidence
+
+
+def test_a_triple_fault_is_the_end_of_a_service_alone() -> None:
+    """Linux guests reset so; and one that made an exit since has been reset."""
+
+    def judged(*, is_service: bool = True, fell: bool = True) -> Look:
+        return judge_fall(
+            name="net", is_service=is_service, vcpu=0, fell=fell, since_ns=5
+        )
+
+    look = judged()
+    assert isinstance(look, Confirmed)
+    assert (look.kind, look.subject) == (VerdictKind.SERVICE_CRASHED, "net")
+    assert judged(is_service=False) == Refuted("its guest resets itself")
+    assert judged(fell=False) == Refuted("its vCPU runs on")

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.service
 DIRECT = os.O_RDONLY | os.O_DIRECT
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 QUIET_SECONDS = float(os.environ.get("OBSERVER_QUIET_SECONDS", "5"))
-PART_MS, SERVICE_MS, STARVED_MS = 20, 15, 30
+PART_MS, SERVICE_MS, STARVED_MS = 4, 15, 30
 SCHEDSTATS = Path("/proc/sys/kernel/sched_schedstats")
 WAIT_MAX = re.compile(r"^wait_max\s*:\s*([\d.]+)$", re.MULTILINE)
 MARGIN_MS, LONGEST_MS = 50, 1000  # what a verdict may add to its limit
@@ -60,7 +60,7 @@ FAULTS = (
     Fault("net", "nic-hang", "part-hung", "net/nic", PART_MS, "nic"),
     Fault("net", "netback-hang", "part-hung", "net/netback", PART_MS, "netback"),
     Fault("net", "service-hang", "service-hung", "net", SERVICE_MS),
-    Fault("net", "service-crash", "vmm-crashed", "net", 0),
+    Fault("net", "service-crash", "service-crashed", "net", 0),
     Fault("net", "kill", "vmm-crashed", "net", 0),
     Fault("disk", "disk-hang", "part-hung", "disk/driver", PART_MS, "driver"),
     Fault("disk", "target-hang", "part-hung", "disk/target", PART_MS, "target"),
@@ -119,7 +119,7 @@ def mend(fault: Fault, voice: Voice, service: Callable[..., str]) -> None:
         say(fault.service, f"reset {fault.reset}")
         back = f"recovered: {fault.service}: {fault.subject} is back"
     else:
-        service("up" if fault.kind == "vmm-crashed" else "down", fault.service)
+        service("up" if fault.kind.endswith("-crashed") else "down", fault.service)
         service("up", fault.service)
         back = f"vm: {fault.service} (pid {pid_of(fault.service)})"
     count = 0 if "pid" in back else seen.count(back)
