@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from observer.guests.images import GuestImage
     from observer.guests.launch import GuestSpec
 
-__all__ = ["linux_guest", "starting_guest", "wait_for_guest"]
+__all__ = ["last_words", "linux_guest", "starting_guest", "wait_for_guest"]
 
 BOOT_SECONDS = 120.0
 START_SECONDS = 30.0
@@ -88,8 +88,8 @@ def starting_guest(
         yield guest
 
 
-def _last(guest: Guest) -> str:
-    """What a guest that ended, and its VMM, said at last."""
+def last_words(guest: Guest) -> str:
+    """What a guest and its processes said at last."""
     logs = sorted(guest.files.folder.glob("*.log"))
     ends = (
         f"{log.name} ends with {said[-LAST_CHARACTERS:]!r}"
@@ -106,7 +106,7 @@ def wait_for_guest(guest: Guest, timeout: float = BOOT_SECONDS) -> None:
         def up() -> bool:
             if gone(vmm):
                 raise ProgramError(
-                    f"{guest.name} ended before it was up: {_last(guest)}"
+                    f"{guest.name} ended before it was up: {last_words(guest)}"
                 )
             return _UP in guest.console()
 

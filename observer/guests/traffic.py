@@ -60,15 +60,27 @@ def host(name: str, bridge: str, address: str) -> Iterator[socket.socket]:
         yield end
 
 
+def _keep_order(device: str) -> None:
+    """Have one CPU take all that arrives at one end of a veth.
+
+    Else it is the one that sent it: of a sender that has moved to another CPU, the last
+    frames wait in the first one's backlog and are overtaken (net/core/dev.c, netif_rx).
+    """
+    Path(f"/sys/class/net/{device}/queues/rx-0/rps_cpus").write_text("1")
+
+
 @contextmanager
 def _own_host(name: str, bridge: str, address: str) -> Iterator[socket.socket]:
     ip("netns", "add", name)
     try:
-        ends = f"v-{name}", "eth0"
-        ip(*("link", "add", ends[0], "type", "veth"), *("peer", ends[1], "netns", name))
+        ends = f"v-{name}", f"n-{name}"
+        ip("link", "add", ends[0], "type", "veth", "peer", ends[1])
+        for name_of_end in ends:
+            _keep_order(name_of_end)
         ip("link", "set", ends[0], "master", bridge, "up")
-        ip("-n", name, "addr", "add", f"{address}/24", "dev", ends[1])
-        ip("-n", name, "link", "set", ends[1], "up")
+        ip("link", "set", ends[1], "netns", name, "name", "eth0")
+        ip("-n", name, "addr", "add", f"{address}/24", "dev", "eth0")
+        ip("-n", name, "link", "set", "eth0", "up")
         netns.pushns(name)
         try:
             # Else a host asks anew for its neighbour in the midst of an outage, gets no

@@ -44,6 +44,14 @@ GUEST_FAULTS = {
         orders.lock_up,
         least_vcpus=2,
     ),
+    "lost-kick": Fault(
+        "Have {guest.name} lose its next kick of the ring that it sends by.",
+        orders.lose_kick,
+    ),
+    "lost-call": Fault(
+        "Have {guest.name} miss the next interrupt of the ring that it receives by.",
+        orders.lose_call,
+    ),
     "idle": Fault(
         "Leave {guest.name} with nothing to do.", orders.be_idle, silent=True
     ),

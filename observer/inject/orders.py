@@ -10,7 +10,16 @@ if TYPE_CHECKING:
 
     from observer.guests.guest import Guest
 
-__all__ = ["be_busy", "be_idle", "halt", "lock_up", "panic", "spin"]
+__all__ = [
+    "be_busy",
+    "be_idle",
+    "halt",
+    "lock_up",
+    "lose_call",
+    "lose_kick",
+    "panic",
+    "spin",
+]
 
 
 def panic(guest: Guest, _stack: ExitStack) -> int:
@@ -31,6 +40,16 @@ def halt(guest: Guest, _stack: ExitStack) -> int:
 def lock_up(guest: Guest, _stack: ExitStack) -> int:
     """Have the last vCPU loop with interrupts off; the others go on."""
     return guest.order(f"lockup {guest.spec.vcpus - 1}")
+
+
+def lose_kick(guest: Guest, _stack: ExitStack) -> int:
+    """Have the guest not write its network's doorbell the next time that it would."""
+    return guest.order("lost-kick")
+
+
+def lose_call(guest: Guest, _stack: ExitStack) -> int:
+    """Have the guest ignore the next interrupt of its network."""
+    return guest.order("lost-call")
 
 
 def be_idle(guest: Guest, _stack: ExitStack) -> int:

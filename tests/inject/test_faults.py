@@ -8,6 +8,7 @@ SILENT = {"idle", "busy", "boot", "paused", "snapshot", "host-overload"}
 FAULTS = {
     *("vmm-crash", "vmm-stop", "backend-crash", "backend-hang", "backend-starved"),
     *("guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"),
+    *("lost-kick", "lost-call"),
 }
 
 

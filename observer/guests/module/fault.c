@@ -9,13 +9,16 @@
  */
 #include <linux/atomic.h>
 #include <linux/delay.h>
+#include <linux/interrupt.h>
 #include <linux/io.h>
+#include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/proc_fs.h>
 #include <linux/serial_reg.h>
 #include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+#include <linux/virtio.h>
 
 enum { COM2 = 0x2f8, WORD_MAX = 32 };
 
@@ -91,9 +94,72 @@ static int lock_up(const char *word, unsigned int cpu)
 	return smp_call_function_single(cpu, told_spin, NULL, 0);
 }
 
+/* Stands in for a function that is to do nothing once; its caller takes this for success. */
+static noinline notrace long did_nothing(void)
+{
+	BUILD_BUG_ON(IRQ_HANDLED != true);
+	return true;
+}
+
+static atomic_t kick_to_lose, call_to_lose;
+
+static bool loses(struct virtqueue *vq, const char *ring, atomic_t *one)
+{
+	return !strncmp(vq->name, ring, strlen(ring)) && atomic_cmpxchg(one, 1, 0) == 1;
+}
+
+/* vp_notify(vq) writes the doorbell. */
+static int on_kick(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (!loses((struct virtqueue *)regs->di, "output", &kick_to_lose))
+		return 0;
+	regs->ip = (unsigned long)did_nothing;
+	return 1;
+}
+
+/* vring_interrupt(irq, vq) tells the driver. */
+static int on_call(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (!loses((struct virtqueue *)regs->si, "input", &call_to_lose))
+		return 0;
+	regs->ip = (unsigned long)did_nothing;
+	return 1;
+}
+
+/* Without one a probe may be optimized, and its change of ip be lost. */
+static void afterwards(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
+{
+}
+
+static struct kprobe kick_probe = {
+	.symbol_name = "vp_notify",
+	.pre_handler = on_kick,
+	.post_handler = afterwards,
+};
+static struct kprobe call_probe = {
+	.symbol_name = "vring_interrupt",
+	.pre_handler = on_call,
+	.post_handler = afterwards,
+};
+
+/* Only the first order sets the probe: until then the guest is as it always was. */
+static int lose_next(struct kprobe *probe, atomic_t *one)
+{
+	int err = probe->addr ? 0 : register_kprobe(probe);
+
+	if (!err)
+		atomic_set(one, 1);
+	return err;
+}
+
 static int obey(const char *word)
 {
 	unsigned int cpu;
+
+	if (!strcmp(word, "lost-kick"))
+		return lose_next(&kick_probe, &kick_to_lose);
+	if (!strcmp(word, "lost-call"))
+		return lose_next(&call_probe, &call_to_lose);
 
 	if (!strcmp(word, "irqoff-spin"))
 		everywhere(word, spin);
