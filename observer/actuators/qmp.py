@@ -14,9 +14,16 @@ if TYPE_CHECKING:
 
     from observer.model import Repair, Vm
 
-__all__ = ["QmpOrder"]
+__all__ = ["QmpOrder", "socket_of"]
 
 ANSWER_SECONDS = 1.0
+
+
+def socket_of(vm: Vm) -> str:
+    """Where its QEMU takes orders; UnfitError where that is not known."""
+    if vm.qmp is None:
+        raise UnfitError(f"{vm.name} has no QMP socket that we could use")
+    return vm.qmp
 
 
 class QmpOrder:
@@ -30,10 +37,7 @@ class QmpOrder:
         self._find, self._name = find, name
 
     def _socket(self, repair: Repair) -> str:
-        vm = same_vm(self._find, repair)
-        if vm.qmp is None:
-            raise UnfitError(f"{vm.name} has no QMP socket that we could use")
-        return vm.qmp
+        return socket_of(same_vm(self._find, repair))
 
     def plan(self, repair: Repair) -> str:
         """Say where."""

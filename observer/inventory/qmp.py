@@ -5,13 +5,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from observer.errors import DeadlineError, ProgramError
 from observer.model import RunState
 
-__all__ = ["ask_run_state", "command", "run_state_of"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Command = tuple[str, Mapping[str, object]]
+
+__all__ = ["ask_run_state", "command", "commands", "run_state_of"]
 
 # RunState in qapi/run-state.json that mean: the guest is meant to run.
 RUNNING = frozenset({"running"})
@@ -35,11 +41,26 @@ def run_state_of(status: str) -> RunState:
     return RunState.PAUSED if status in PLANNED else RunState.UNKNOWN
 
 
-async def command(path: str, name: str, deadline_seconds: float) -> object:
-    """Give one command without arguments; QEMU's answer.
+async def command(
+    path: str,
+    name: str,
+    deadline_seconds: float,
+    arguments: Mapping[str, object] | None = None,
+) -> object:
+    """Give one command; QEMU's answer.  Raises what `commands` does."""
+    given = arguments or {}
+    (answer,) = await commands(path, ((name, given),), deadline_seconds)
+    return answer
 
-    Raises `DeadlineError` if none comes in time, `ProgramError` where QEMU refuses, or
-    its socket is not there or held by another client.
+
+async def commands(
+    path: str, given: Sequence[Command], deadline_seconds: float
+) -> list[object]:
+    """Give commands one right after the other; QEMU carries them out in that order.
+
+    No answer is waited for in between.  Raises `DeadlineError` if none comes in time,
+    `ProgramError` where QEMU refuses, or its socket is not there or held by another
+    client.
     """
     from qemu.qmp import QMPClient, QMPError
 
@@ -48,15 +69,21 @@ async def command(path: str, name: str, deadline_seconds: float) -> object:
     try:
         async with asyncio.timeout(deadline_seconds):
             await client.connect(path)
-            return await client.execute(name)
+            orders = (client.execute(*order) for order in given)
+            answers = await asyncio.gather(*orders, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
     except TimeoutError as e:
         raise DeadlineError(
             f"QMP at {path} did not answer within {deadline_seconds:g} s."
         ) from e
     except (QMPError, OSError) as e:
-        raise ProgramError(f"QMP at {path} did not take {name}: {e}.") from e
+        names = ", ".join(dict.fromkeys(name for name, _ in given))
+        raise ProgramError(f"QMP at {path} did not take {names}: {e}.") from e
     finally:
         await _leave(client)
+    return list(answers)
 
 
 async def ask_run_state(path: str, deadline_seconds: float) -> tuple[RunState, str]:

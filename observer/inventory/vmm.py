@@ -192,9 +192,15 @@ def _pid(back_end: BackEnd) -> int:
 
 
 def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
-    """Read all but the back ends; None if the process vanished meanwhile."""
+    """Read all but the back ends; None if the process is gone, or vanished meanwhile.
+
+    One that nobody has reaped has no command line any more, and so no name.
+    """
     folder = proc / str(pid)
-    start = look_at_task(folder).start_ticks
+    look = look_at_task(folder)
+    if look.gone:
+        return None
+    start = look.start_ticks
     try:
         argv = read_proc(folder / "cmdline").split("\0")
         user = folder.stat().st_uid
@@ -202,7 +208,8 @@ def read_vm(proc: Path, pid: int, slot: int) -> Vm | None:
         return None
     name = name_of(argv, program_of(proc, pid), pid)
     qmp, taps = qmp_of(argv), taps_of(proc, pid)
-    if look_at_task(folder).start_ticks != start or not start:
+    again = look_at_task(folder)
+    if again.start_ticks != start or again.gone or not start:
         return None
     return Vm(pid, start, name, slot, taps, qmp, user=user, uuid=uuid_of(argv))
 

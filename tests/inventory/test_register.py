@@ -50,9 +50,12 @@ def test_who_died_meanwhile_is_who_he_was(tmp_path: Path) -> None:
 
 
 def test_another_process_of_that_number_is_another_vm(tmp_path: Path) -> None:
-    """Alive or dead; and who is alive is read anew."""
+    """Alive or dead; one that is dead, and was never seen, has no name."""
     add_process(tmp_path, "Z", 5000)
-    assert read_vms(tmp_path, {7: 5}, {7: WEB})[0].name != "web-1"
+    assert not read_vms(tmp_path, {7: 5}, {7: WEB})
+    other = tmp_path / "other"
+    add_process(other, "S", 5000, "qemu\0-name\0guest=web-2\0")
+    assert read_vms(other, {7: 5}, {7: WEB})[0].name == "web-2"
 
 
 def test_who_is_alive_is_read_anew(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from observer.inventory.vmm import (
     find_back_ends,
     name_of,
     qmp_of,
+    read_vm,
     taps_of,
     uuid_of,
 )
@@ -108,6 +109,22 @@ def test_a_vcpu_that_works_for_its_vmm_is_not_in_its_guest(
     assert in_guest(tmp_path, task, met=True) == (
         its_guest_has_it or syscall == "running"
     )
+
+
+def test_a_vmm_that_is_gone_has_no_name(tmp_path: Path) -> None:
+    """Nobody has reaped it yet, and its command line is empty."""
+    add_process(tmp_path, 7, "qemu", [])
+    (tmp_path / "7/cmdline").write_text("qemu\0-name\0guest=web\0")
+    (tmp_path / "7/schedstat").write_text("1 2 3\n")
+    numbers = " ".join(str(n) for n in range(5, 45))
+    found = {}
+    for state in "SZ":
+        (tmp_path / "7/stat").write_text(f"7 (qemu) {state} 4 5 6 7 8 0 {numbers}")
+        found[state] = read_vm(tmp_path, 7, 0)
+
+    assert found["S"] is not None
+    assert found["S"].name == "web"
+    assert found["Z"] is None
 
 
 def test_a_vcpu_that_is_gone_is_in_no_guest(tmp_path: Path) -> None:
