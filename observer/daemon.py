@@ -19,6 +19,7 @@ from observer.confirm.question import Questions
 from observer.errors import HostError, ProgramError
 from observer.escalate.masakari import check_installed
 from observer.export.server import Request, Server
+from observer.export.status import describe_repairs, describe_vm
 from observer.inventory.register import Register
 from observer.kernel.arm import Armed
 from observer.kernel.libbpf import Libbpf
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from observer.config import Policy
     from observer.escalate.postman import Postman
+    from observer.inventory.recorded import Recorded
     from observer.kernel.bcc import Compiled
     from observer.loops.repairs import Repairs
     from observer.model import Outcome, Verdict, Vm
@@ -125,36 +127,39 @@ class Daemon:
             on_arrival=self._arm_missing,
             on_settled=lambda: self._repairs.resume() if self._repairs else None,
             on_vm=self._greet,
+            on_seen=self._see,
             on_closed=self._close,
         )
+        self._recorded: Recorded | None = None
         self._repairs = self._care() if policy.repair.care else None
         self._postman = self._post() if policy.escalate.tells_anybody else None
 
     def _care(self) -> Repairs:
         """The loops, where the policy names somebody to care for."""
         from observer.actuators import actuators
+        from observer.inventory.recorded import Recorded
         from observer.journal import Journal, boot_id
         from observer.loops.repairs import Repairs
         from observer.services.folder import RUNTIME
 
-        watch = self.watch
-        state = Path(self._policy.paths.state)
-
-        def find(name: str) -> Vm | None:
-            named = [vm for vm in watch.vms.values() if vm.name == name]
-            named.sort(key=watch.stands_by)
-            return next(iter(named), None)
-
+        watch, policy = self.watch, self._policy.repair
+        state, boot = Path(self._policy.paths.state), boot_id()
+        self._recorded = Recorded(
+            state / "command-lines.db", boot, watch.proc, self._tell_error
+        )
         return Repairs(
-            self._policy.repair,
+            policy,
             watch.clock,
-            actuators(find, RUNTIME),
-            Journal(state / "journal.db", boot_id()),
+            actuators(watch, self._recorded, policy, RUNTIME),
+            Journal(state / "journal.db", boot),
             is_well=watch.is_well,
             on_outcome=self._tell_outcome,
             on_healed=watch.close_paid,
-            on_error=lambda text: self._on_note("error", text),
+            on_error=self._tell_error,
         )
+
+    def _tell_error(self, text: str) -> None:
+        self._on_note("error", text)
 
     def _post(self) -> Postman:
         """Who tells somebody else, where the policy names an address."""
@@ -162,9 +167,11 @@ class Daemon:
         from observer.escalate.postman import Postman
 
         outbox = Outbox(Path(self._policy.paths.state) / "outbox.db")
-        return Postman(
-            self._policy.escalate, outbox, lambda text: self._on_note("error", text)
-        )
+        return Postman(self._policy.escalate, outbox, self._tell_error)
+
+    def _see(self, vm: Vm) -> None:
+        if self._recorded is not None and self._policy.repair.cares_for(vm.name):
+            self._recorded.see(vm)
 
     def _greet(self, vm: Vm) -> None:
         if self._postman is not None:
@@ -223,6 +230,8 @@ class Daemon:
             notify_systemd("STOPPING=1")
             if self._repairs is not None:
                 self._repairs.close()
+            if self._recorded is not None:
+                self._recorded.close()
             if self._postman is not None:
                 await self._postman.close()
             await self._server.close()
@@ -258,7 +267,7 @@ class Daemon:
 
     def _repair(self, request: Request) -> list[str]:
         """By hand: what is begun, or would be."""
-        verdicts = [v for v in self.watch.open.values() if v.vm == request.vm]
+        verdicts = self.watch.verdicts_on(request.vm)
         if not verdicts:
             raise ValueError(f"there is no verdict on {request.vm}, nothing to repair")
         try:
@@ -277,15 +286,6 @@ class Daemon:
             "left_out": watch.books.left_out,
             "dropped": watch.books.dropped(),
             "refuted": watch.refuted,
-            "repairs": [
-                {
-                    "vm": loop.verdict.vm,
-                    "subject": loop.verdict.subject,
-                    "kind": loop.verdict.kind,
-                    "state": loop.state,
-                    "why": loop.why,
-                }
-                for loop in (self._repairs.loops.values() if self._repairs else ())
-            ],
-            "vms": [watch.describe(slot) for slot in sorted(watch.vms)],
+            "repairs": describe_repairs(self._repairs),
+            "vms": [describe_vm(watch, slot) for slot in sorted(watch.vms)],
         }

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from observer.database import Database
-from observer.model import Repair, Result, Verdict
+from observer.model import Repair, Result, StepKind, Verdict
 
 __all__ = ["Journal", "Unfinished", "boot_id"]
 
@@ -57,6 +57,8 @@ class Unfinished(msgspec.Struct, frozen=True):
     verdict: Verdict
     rung: int
     attempt: int
+    step: StepKind | None
+    """The one that it died in; None: between two."""
 
 
 def boot_id(proc: Path = Path("/proc")) -> str:
@@ -119,15 +121,22 @@ class Journal:
     def unfinished(self) -> list[Unfinished]:
         """Repairs of this boot that are not over, the oldest first."""
         rows = self._rows.read(
-            "select v.id, v.body, coalesce(s.rung, 0), coalesce(s.attempt, 0) "
+            "select v.id, v.body, coalesce(s.rung, 0), coalesce(s.attempt, 0), "
+            "case when s.ended_ns is null then s.step end "
             "from verdicts v left join steps s on s.id = "
             "(select max(id) from steps where verdict = v.id) "
             "where v.boot = ? and v.ended_ns is null order by v.id",
             self._boot,
         )
         return [
-            Unfinished(number, msgspec.json.decode(body, type=Verdict), rung, attempt)
-            for number, body, rung, attempt in rows
+            Unfinished(
+                number,
+                msgspec.json.decode(body, type=Verdict),
+                rung,
+                attempt,
+                StepKind(step) if step else None,
+            )
+            for number, body, rung, attempt, step in rows
         ]
 
     def begun_since(self, since_ns: int) -> list[tuple[int, str]]:

@@ -47,6 +47,8 @@ class SuspicionKind(IntEnum):
     STOPPED = 10
     SERVICE = 11
     PART = 12
+    UNKICKED = 13
+    FELL = 14
     NOTE_VM = 32
     NOTE_RING = 33
     NOTE_MODULE = 34
@@ -76,6 +78,7 @@ class VerdictKind(StrEnum):
     BACKEND_BLOCKED = "backend-blocked"
     GUEST_HUNG = "guest-hung"
     VCPU_HUNG = "vcpu-hung"
+    SERVICE_CRASHED = "service-crashed"
     SERVICE_HUNG = "service-hung"
     PART_HUNG = "part-hung"
 
@@ -92,6 +95,16 @@ class Ring(msgspec.Struct, frozen=True):
 
     slot: int
     name: str
+    kick_id: int
+    """`eventfd-id` of what its guest kicks it by, as /proc/PID/fdinfo has it."""
+    call_id: int
+    """Of what its back end calls the guest by; 0: unknown, or none."""
+    doorbell: int
+    """Where its guest writes to kick; 0: it has not kicked yet."""
+    server: int
+    """Thread that serves it, or process; 0: the VMM."""
+    device: int
+    """The same for all rings of a vhost device; 0: not vhost's."""
 
 
 class Vm(msgspec.Struct, frozen=True):
@@ -143,6 +156,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """The VMM that it is about: the next one of that name is another."""
     uuid: str | None = None
     """The VM's, where it has one."""
+    server: int = 0
+    """The process that serves its rings, where it is about one."""
 
 
 class Confirmed(msgspec.Struct, frozen=True):
@@ -177,8 +192,14 @@ class StepKind(StrEnum):
     RESET_PART = "reset-part"
     SWITCH_TO_SPARE = "switch-to-spare"
     RESTART_SERVICE = "restart-service"
+    RE_KICK = "re-kick"
+    BOUNCE_LINK = "bounce-link"
+    RE_CALL = "re-call"
     INJECT_NMI = "inject-nmi"
     RESET_GUEST = "reset-guest"
+    KILL_VMM = "kill-vmm"
+    RESTART_VM = "restart-vm"
+    RESTART_BACKEND = "restart-backend"
 
 
 class Step(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from observer.cases import Cases
 from observer.gates import Inhibitions, booting
 from observer.inventory.vmm import read_vms, vhost_fds
 from observer.kernel.cells import RingKind
-from observer.meaning import ACTIONS, CAUSES, EVENTS
+from observer.kernel.rings import ring_slots
+from observer.meaning import ACTIONS, CAUSES, is_event
 from observer.model import (
     Confirmed,
     Look,
@@ -44,6 +45,7 @@ __all__ = ["Watch"]
 
 SETTLE_SECONDS = 0.02  # VMs that start together are read together
 RECHECK_SECONDS = 2.0  # while a verdict is open or a VM is hushed
+FALLEN_KEPT = 100
 
 
 class Watch:
@@ -62,6 +64,7 @@ class Watch:
         on_arrival: Callable[[], None] = lambda: None,
         on_settled: Callable[[], None] = lambda: None,
         on_vm: Callable[[Vm], None] = lambda _vm: None,
+        on_seen: Callable[[Vm], None] = lambda _vm: None,
         on_closed: Callable[[Verdict], None] = lambda _verdict: None,
         proc: Path = Path("/proc"),
     ) -> None:
@@ -71,10 +74,12 @@ class Watch:
         self.inhibitions = Inhibitions(clock)
         self.vms: dict[int, Vm] = {}
         self.open: dict[tuple[int, str], Verdict] = {}
+        self.fallen: dict[str, Verdict] = {}
+        """Of each VM that crashed, until the next one of its name comes."""
         self.refuted: dict[str, int] = {}
         self._on_verdict, self._on_note = on_verdict, on_note
         self._on_arrival, self._on_settled = on_arrival, on_settled
-        self._on_vm, self._on_closed = on_vm, on_closed
+        self._on_vm, self._on_seen, self._on_closed = on_vm, on_seen, on_closed
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
@@ -127,11 +132,11 @@ class Watch:
                 suspicion.tgid, 0, f"pid-{suspicion.tgid}", suspicion.vm
             )
         look = await self._looks.look(vm, suspicion)
-        self._conclude(vm, look)
+        self._conclude(vm, look, self._looks.server_pid(vm, suspicion))
         if suspicion.kind is SuspicionKind.EXITED and suspicion.tgid == vm.pid:
             await self._bury(vm, look)
 
-    def _conclude(self, vm: Vm, look: Look) -> None:
+    def _conclude(self, vm: Vm, look: Look, server: int) -> None:
         if not isinstance(look, Confirmed):
             self.refuted[look.reason] = self.refuted.get(look.reason, 0) + 1
             self._on_note("refuted", f"{vm.name}: {look.reason}")
@@ -154,6 +159,7 @@ class Watch:
             action=self._action(vm, look.kind),
             pid=vm.pid,
             uuid=vm.uuid,
+            server=server,
         )
         self.open[vm.slot, look.subject] = verdict
         self._on_verdict(verdict)
@@ -189,7 +195,9 @@ class Watch:
     async def _settle(self) -> None:
         slots = np.flatnonzero(self.books.vms["tgid"])
         pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
-        found = await asyncio.to_thread(read_vms, self.proc, pids, self._known)
+        read = await asyncio.to_thread(read_vms, self.proc, pids, self._known)
+        tgids = self.books.vms["tgid"]  # one may have been buried meanwhile
+        found = [vm for vm in read if tgids[vm.slot] == vm.pid]
         self._known = {vm.pid: vm for vm in found}
         if any(vm.slot not in self.vms for vm in found):
             self._on_arrival()  # the first service VM: its programs are not there yet
@@ -197,7 +205,9 @@ class Watch:
             if vm.slot not in self.vms:
                 self._on_note("vm", f"{vm.name} (pid {vm.pid}) is watched")
                 self._on_vm(vm)
+                self.fallen.pop(vm.name, None)
             self.vms[vm.slot] = vm
+            self._on_seen(vm)
             for back_end in vm.back_ends:
                 self.books.watch_process(back_end.pid, vm.slot)
             self._enter_rings(vm)
@@ -257,17 +267,28 @@ class Watch:
         self.vms.pop(vm.slot, None)
         self._rehearsals.pop((SuspicionKind.SERVICE, vm.pid), None)
         for key in [k for k in self.open if k[0] == vm.slot]:
-            del self.open[key]
+            verdict = self.open.pop(key)
+            if verdict.subject == vm.name and isinstance(look, Confirmed):
+                self._fell(verdict)
         self.books.forget(vm.slot)
         if not isinstance(look, Confirmed):
             self._on_note("vm", f"{vm.name} (pid {vm.pid}) ended")
+
+    def _fell(self, verdict: Verdict) -> None:
+        self.fallen[verdict.vm] = verdict
+        if len(self.fallen) > FALLEN_KEPT:
+            del self.fallen[next(iter(self.fallen))]
+
+    def verdicts_on(self, name: str) -> list[Verdict]:
+        """What is wrong with a VM of this name, or was the end of it."""
+        lasting = [v for v in self.open.values() if v.vm == name]
+        return lasting or [v for v in (self.fallen.get(name),) if v is not None]
 
     # -- what the cells say -------------------------------------------------------
 
     def ring_slots(self, vm_slot: int) -> list[int]:
         """Slots of a VM's rings."""
-        listed = self.books.vms[vm_slot]["rings"]
-        return [int(s) - 1 for s in listed if s]
+        return ring_slots(self.books, vm_slot)
 
     def vcpus_of(self, vm_slot: int) -> Cells:
         """Cells of a VM's vCPUs, as they are now."""
@@ -286,36 +307,6 @@ class Watch:
             rings=self.books.rings[slots],
             has_tap=vm_slot in self.vms and bool(self.vms[vm_slot].taps),
         )
-
-    def describe(self, vm_slot: int) -> dict[str, Any]:
-        """Tell what is known of a VM, for `observer status`."""
-        vm, cell = self.vms[vm_slot], self.books.vms[vm_slot]
-        now = self.clock.now_ns()
-        verdicts = [v for (slot, _), v in self.open.items() if slot == vm_slot]
-        return {
-            "name": vm.name,
-            "spare": (spare := self.stands_by(vm)),
-            "pid": vm.pid,
-            "vcpus": len(self.vcpus_of(vm_slot)),
-            "rings": len(self.ring_slots(vm_slot)),
-            "taps": vm.taps,
-            "back_ends": [{"pid": b.pid, "name": b.name} for b in vm.back_ends],
-            "state": verdicts[0].kind
-            if verdicts
-            else self._state(vm_slot, spare=spare),
-            "sign_age_ns": now - int(cell["sign_ns"]),
-            "kicks": int(cell["kicks"]),
-            "calls": int(cell["calls"]),
-            "inhibited_ns": self.inhibitions.left_ns(vm.name),
-            "verdicts": verdicts,
-        }
-
-    def _state(self, vm_slot: int, *, spare: bool) -> str:
-        if spare:
-            return "standby"
-        if self.is_booting(vm_slot):
-            return "booting"
-        return "held" if self.books.vms[vm_slot]["hushed"] else "running"
 
     # -- recovery -----------------------------------------------------------------
 
@@ -341,7 +332,7 @@ class Watch:
             others = [vm for vm in others if self._looks.stands_by(vm) == spare]
         if others:
             return self._looks.lives(others[-1])
-        if verdict.kind in EVENTS:
+        if is_event(verdict):
             return False
         its = (vm.slot for vm in named if vm.pid == verdict.pid)
         return any(self._looks.recovered(slot, verdict) for slot in its)
@@ -352,7 +343,7 @@ class Watch:
             if self._looks.recovered(key[0], verdict):
                 del self.open[key]
                 self._on_note("recovered", f"{verdict.vm}: {verdict.subject} is back")
-                if verdict.kind not in EVENTS:
+                if not is_event(verdict):
                     self._on_closed(verdict)
 
     async def _recheck(self) -> None:

@@ -32,8 +32,11 @@ def test_an_intention_outlives_who_had_it(journal: Journal, tmp_path: Path) -> N
     step = journal.intend(journal.found(DEAD), RESTART, 1, 100)
 
     after = Journal(tmp_path / "state/journal.db", "this boot")
-    assert after.unfinished() == [Unfinished(1, DEAD, rung=1, attempt=2)]
+    assert after.unfinished() == [
+        Unfinished(1, DEAD, rung=1, attempt=2, step=StepKind.RESTART_SERVICE)
+    ]
     after.step_ended(step, Result.REPAIRED, "", 200)
+    assert [left.step for left in after.unfinished()] == [None]
     after.ended(1, Result.REPAIRED, "", 200)
     assert not journal.unfinished()
     after.close()
@@ -43,7 +46,9 @@ def test_a_verdict_without_a_step_is_unfinished_too(journal: Journal) -> None:
     """It waited for its turn."""
     number = journal.found(DEAD)
 
-    assert journal.unfinished() == [Unfinished(number, DEAD, rung=0, attempt=0)]
+    assert journal.unfinished() == [
+        Unfinished(number, DEAD, rung=0, attempt=0, step=None)
+    ]
 
 
 def test_another_boot_has_nothing_to_finish(journal: Journal, tmp_path: Path) -> None:

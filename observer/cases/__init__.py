@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,8 @@ from observer.cases.service import ServiceCase
 from observer.clock import MS, SECOND
 from observer.confirm.process import judge_exit, judge_stop
 from observer.confirm.vcpu import Lateness, VcpuLook, count_from, judge_vcpu
+from observer.kernel.rings import owing_rings
+from observer.meaning import is_event
 from observer.model import (
     BackEnd,
     Confirmed,
@@ -32,6 +36,15 @@ if TYPE_CHECKING:
 __all__ = ["Cases"]
 
 RECOVERY_MARGIN_NS = 1 * MS
+OF_RINGS = frozenset(
+    {
+        SuspicionKind.BACKEND,
+        SuspicionKind.STARVED,
+        SuspicionKind.BLOCKED,
+        SuspicionKind.UNCALLED,
+        SuspicionKind.UNKICKED,
+    }
+)
 
 
 class Cases:
@@ -66,13 +79,27 @@ class Cases:
             return self._services.beats(vm)
         return not self._watch.is_booting(vm.slot)
 
+    def server_pid(self, vm: Vm, suspicion: Suspicion) -> int:
+        """The process that a suspicion is about, where it serves rings of the VM."""
+        pid = suspicion.tgid
+        if suspicion.kind in OF_RINGS:
+            pid = int(self._watch.books.rings[suspicion.slot]["worker_tid"])
+        return pid if any(b.pid == pid for b in vm.back_ends) else 0
+
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the suspicion holds."""
+        if suspicion.kind is not SuspicionKind.EXITED and self._services.is_ending(vm):
+            return Refuted("its keeper ends it")
+        return await self._look(vm, suspicion)
+
+    async def _look(self, vm: Vm, suspicion: Suspicion) -> Look:
         match suspicion.kind:
             case SuspicionKind.EXITED | SuspicionKind.STOPPED:
                 return await self._process(vm, suspicion)
             case SuspicionKind.VCPU:
                 return await self._vcpu(vm, suspicion)
+            case SuspicionKind.FELL:
+                return self._services.fell(vm, suspicion)
             case SuspicionKind.CALLED | SuspicionKind.UNANSWERED:
                 return await self._silence(vm, suspicion)
             case SuspicionKind.SERVICE | SuspicionKind.PART:
@@ -190,13 +217,28 @@ class Cases:
                 return not bool(np.any(late))
             case VerdictKind.SERVICE_HUNG | VerdictKind.PART_HUNG:
                 return self._services.recovered(vm_slot, verdict)
-            case VerdictKind.BACKEND_CRASHED | VerdictKind.VMM_CRASHED:
-                return True  # an event, not a state: it is told once
+            case (
+                VerdictKind.BACKEND_CRASHED
+                | VerdictKind.VMM_CRASHED
+                | VerdictKind.SERVICE_CRASHED
+            ):
+                return is_event(verdict) or self._is_served_again(vm_slot, verdict)
             case _:
-                rings = books.rings[self._watch.ring_slots(vm_slot)]
-                opened = rings["since_ns"]  # a debt opened later is another one
-                owes = bool(np.any((opened != 0) & (opened <= since)))
+                owes = owing_rings(books, vm_slot, since)
                 return not owes and not self._is_stopped(vm_slot, verdict.subject)
+
+    def _is_served_again(self, vm_slot: int, verdict: Verdict) -> bool:
+        """Say whether a back end of that name has been started since, and serves."""
+        vm = self._watch.vms.get(vm_slot)
+        ahead_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+        tick_ns = SECOND // os.sysconf("SC_CLK_TCK")
+        since = (verdict.since_ns + ahead_ns) // tick_ns
+        named = (
+            self._reach.task(b.pid)
+            for b in (vm.back_ends if vm else ())
+            if b.name == verdict.subject and b.pid != verdict.server
+        )
+        return any(not task.gone and task.start_ticks >= since for task in named)
 
     def _is_stopped(self, vm_slot: int, name: str) -> bool:
         vm = self._watch.vms.get(vm_slot)

@@ -34,6 +34,7 @@ COARSEST = (
     VerdictKind.VMM_CRASHED,
     VerdictKind.VMM_STOPPED,
     VerdictKind.VMM_HUNG,
+    VerdictKind.SERVICE_CRASHED,
     VerdictKind.SERVICE_HUNG,
     VerdictKind.BACKEND_CRASHED,
     VerdictKind.BACKEND_HUNG,

@@ -165,10 +165,14 @@ def _failed(loop: LocalLoop, why: str, now_ns: int) -> LocalLoop:
 
 
 def unfit(loop: LocalLoop, why: str, now_ns: int) -> LocalLoop:
-    """The step that comes next is none for this subject, so the one after it does."""
+    """The step that comes next is none for this subject, so the one after it does.
+
+    Why one that was tried has failed is still told.
+    """
     if loop.state is not State.CONFIRMED:
         return loop
-    return _next_rung(loop, f"{step_of(loop).do}: {why}", now_ns)
+    failed = f"{loop.why}; " if loop.has_begun else ""
+    return _next_rung(loop, f"{failed}{step_of(loop).do}: {why}", now_ns)
 
 
 def acted(

@@ -4,8 +4,15 @@
 [repair]
 dry_run = false                  # default true: only say what would be done
 care = ["net", "disk", "web-*"]  # names of VMs; nothing else is ever touched
+in_order = ["web-*"]             # their back ends end requests in order (back_end.py)
 [repair.uses]                    # the repair graph: who uses whom
 "web-*" = ["net", "disk"]
+[repair.restart]                 # how a VM is started again, if not by its command line
+"db-*" = { unit = "qemu@{vm}.service" }      # systemctl restart
+"app-*" = { domain = "{vm}" }                # virsh start
+"old-*" = { command = ["/etc/vms/start", "{vm}"] }
+"web-*" = { recorded = true }    # by its command line, though its parent lives: nobody
+                                 # else starts it again
 [[repair.ladders.part-hung]]     # instead of the ladder that is built in
 do = "reset-part"
 deadline = "1s"
@@ -24,9 +31,33 @@ from observer.loops.graph import find_cycle
 from observer.loops.ladder import FITTING, LADDERS
 from observer.model import Step, VerdictKind
 
-__all__ = ["RepairPolicy"]
+__all__ = ["RepairPolicy", "Restart"]
 
 _MOST_TRIES = 100
+_NAME = "{vm}"
+
+
+class Restart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a VM is started again, one of four ways; `{vm}` in it is the VM's name."""
+
+    unit: str = ""
+    domain: str = ""
+    command: tuple[str, ...] = ()
+    recorded: bool = False
+    """By its recorded command line: nobody else starts it again."""
+
+    def argv(self, vm: str) -> tuple[str, ...]:
+        """What is run; nothing where its own command line is."""
+        argv = self.command
+        if self.unit:
+            argv = ("systemctl", "restart", "--", self.unit)
+        if self.domain:
+            argv = ("virsh", "start", "--domain", self.domain)
+        return tuple(word.replace(_NAME, vm) for word in argv)
+
+    def ways(self) -> int:
+        """How many of the ways it names."""
+        return sum(map(bool, (self.unit, self.domain, self.command, self.recorded)))
 
 
 class RepairPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,6 +68,10 @@ class RepairPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uses: dict[str, tuple[str, ...]] = {}
     ladders: dict[VerdictKind, tuple[Step, ...]] = {}
     rates: Rates = Rates()
+    restart: dict[str, Restart] = {}
+    in_order: tuple[str, ...] = ()
+    """VMs whose back ends end each request before the next, or in their order: one that
+    keeps no record of those in flight may then be started again."""
 
     def cares_for(self, vm: str) -> bool:
         """Whether the operator has named it."""
@@ -50,6 +85,16 @@ class RepairPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """What is done about a verdict, in this order."""
         return self.ladders.get(kind, LADDERS[kind])
 
+    def restart_of(self, vm: str) -> Restart | None:
+        """How the operator wants it started again; the first pattern says."""
+        return next(
+            (way for name, way in self.restart.items() if fnmatchcase(vm, name)), None
+        )
+
+    def is_in_order(self, vm: str) -> bool:
+        """Whether the operator says that its back ends serve in order."""
+        return any(fnmatchcase(vm, pattern) for pattern in self.in_order)
+
     def wrong(self) -> str | None:
         """What is wrong with it, as a key and a reason; None: nothing."""
         if cycle := find_cycle(self.uses):
@@ -62,6 +107,9 @@ class RepairPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     return (
                         f"ladders.{kind}: {step.do} is tried 1 to {_MOST_TRIES} times"
                     )
+        for name, way in self.restart.items():
+            if way.ways() != 1:
+                return f"restart.{name}: one of unit, domain, command, recorded"
         rates = self.rates
         if rates.vm < 1 or rates.host < 1:
             return "rates: at least 1; to repair nothing, leave `care` empty"

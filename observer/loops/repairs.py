@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from observer.actuators import Actuator, Settling
 from observer.clock import MS, SECOND
 from observer.errors import HostError, ObserverError, UnfitError
-from observer.loops.global_loop import SETTLE_NS, Key, choose
+from observer.loops.global_loop import SETTLE_NS, Choice, Key, choose
 from observer.loops.graph import RepairGraph
 from observer.loops.local_loop import (
     LocalLoop,
@@ -32,14 +33,13 @@ from observer.loops.local_loop import (
     step_of,
     unfit,
 )
-from observer.model import Outcome, Repair, Result, StepKind, Verdict
+from observer.model import Outcome, Repair, Result, Step, StepKind, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from observer.actuators import Actuator
     from observer.clock import Clock
-    from observer.journal import Journal
+    from observer.journal import Journal, Unfinished
     from observer.loops.policy import RepairPolicy
 
 __all__ = ["Repairs"]
@@ -48,6 +48,10 @@ __all__ = ["Repairs"]
 VERIFY_NS = 5 * MS
 RECHECK_NS = 500 * MS
 AT_WORK = (State.REPAIRING, State.VERIFYING)
+
+
+def _key_of(verdict: Verdict) -> Key:
+    return verdict.vm, verdict.subject
 
 
 class Repairs:
@@ -74,10 +78,13 @@ class Repairs:
         self._verdicts: dict[Key, int] = {}
         self._steps: dict[Key, int] = {}
         self._acts: dict[Key, asyncio.Task[None]] = {}
+        self._settling: set[asyncio.Task[None]] = set()
         self._healed_ns: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         since_ns = clock.now_ns() - policy.rates.window_ns
         self._begun = deque(sorted(journal.begun_since(since_ns)))
+        # read before a verdict of our own is in it, which would be begun a second time
+        self._left = journal.unfinished()
 
     # -- what comes in ------------------------------------------------------------
 
@@ -96,7 +103,10 @@ class Repairs:
 
     def mend(self, verdict: Verdict) -> None:
         """Begin the repair, whether or not the policy cares for this VM."""
-        key, now_ns = (verdict.vm, verdict.subject), self._clock.now_ns()
+        key, now_ns = _key_of(verdict), self._clock.now_ns()
+        for left in [left for left in self._left if _key_of(left.verdict) == key]:
+            self._left.remove(left)
+            self._take_up(left)
         loop = self._fresh(verdict)
         before = self.loops.get(key)
         if before is not None and not before.over:
@@ -115,24 +125,46 @@ class Repairs:
 
         What it began is looked at first; what is well by now is only written down.
         """
-        for left in self._journal.unfinished():
-            verdict, now_ns = left.verdict, self._clock.now_ns()
-            key = verdict.vm, verdict.subject
-            if not self._policy.cares_for(verdict.vm) or self._policy.dry_run:
-                why = "the policy does not care for it any more"
-                self._journal.ended(left.id, Result.FAILED, why, now_ns)
-                continue
-            loop = resumed(
-                verdict,
-                self._policy.ladder(verdict.kind),
-                now_ns,
-                rung=left.rung,
-                attempt=left.attempt,
-                settle_ns=SETTLE_NS,
-            )
-            self._enter(key, left.id, loop)
+        while self._left:
+            self._take_up(self._left.pop(0))
         if self.loops:
             self._turn()
+
+    def _take_up(self, left: Unfinished) -> None:
+        verdict, now_ns = left.verdict, self._clock.now_ns()
+        if left.step is not None:
+            self._settle(left.step, verdict)
+        if not self._policy.cares_for(verdict.vm) or self._policy.dry_run:
+            why = "the policy does not care for it any more"
+            self._journal.ended(left.id, Result.FAILED, why, now_ns)
+            return
+        loop = resumed(
+            verdict,
+            self._policy.ladder(verdict.kind),
+            now_ns,
+            rung=left.rung,
+            attempt=left.attempt,
+            settle_ns=SETTLE_NS,
+        )
+        self._enter(_key_of(verdict), left.id, loop)
+
+    def _settle(self, step: StepKind, verdict: Verdict) -> None:
+        """Have its second half done, if it has one: whatever the policy says by now."""
+        actuator = self._actuators[step]
+        if not isinstance(actuator, Settling):
+            return
+        repair = Repair(verdict, Step(step, SETTLE_NS), 1)
+        task = asyncio.create_task(self._second_half(actuator, repair))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _second_half(self, actuator: Settling, repair: Repair) -> None:
+        try:
+            await actuator.settle(repair)
+        except UnfitError:
+            return  # the VM is gone, and its halves with it
+        except ObserverError as e:
+            self._on_error(f"{repair.step.do} may be half done: {e.message}")
 
     def _enter(self, key: Key, number: int, loop: LocalLoop) -> None:
         self._verdicts[key] = number
@@ -142,13 +174,14 @@ class Repairs:
 
     def plan(self, verdict: Verdict) -> str:
         """What the first step that fits would do."""
+        why = "no step is known for it"
         for step in self._policy.ladder(verdict.kind):
             try:
                 repair = Repair(verdict, step, 1)
                 return f"{step.do}: {self._actuators[step.do].plan(repair)}"
-            except UnfitError:
-                continue
-        return "tell somebody: no step fits"
+            except UnfitError as e:
+                why = f"{step.do}: {e.message}"
+        return f"tell somebody: {why}"
 
     # -- one turn -----------------------------------------------------------------
 
@@ -160,16 +193,10 @@ class Repairs:
                 self._move(key, paid(loop, now_ns))
             else:
                 self._move(key, expired(loop, now_ns))
-            self._pass_over_unfit(key, now_ns)
         self._forget_begun(now_ns)
-        choice = choose(
-            self.loops,
-            self._graph,
-            self._policy.rates,
-            begun=self._begun,
-            healed_ns=self._healed_ns,
-            now_ns=now_ns,
-        )
+        choice = self._choose(now_ns)
+        while [key for key in choice.begin if self._passes_over(key, now_ns)]:
+            choice = self._choose(now_ns)
         for key, why in choice.held.items():
             self.loops[key] = msgspec.structs.replace(self.loops[key], why=why)
         for key, why in choice.give_up.items():
@@ -178,16 +205,30 @@ class Repairs:
             self._begin(key, now_ns)
         self._look_again(now_ns, choice.again_ns)
 
-    def _pass_over_unfit(self, key: Key, now_ns: int) -> None:
-        """A step that its actuator calls unfit is not one that has failed."""
-        while (loop := self.loops.get(key)) and loop.state is State.CONFIRMED:
+    def _choose(self, now_ns: int) -> Choice:
+        return choose(
+            self.loops,
+            self._graph,
+            self._policy.rates,
+            begun=self._begun,
+            healed_ns=self._healed_ns,
+            now_ns=now_ns,
+        )
+
+    def _passes_over(self, key: Key, now_ns: int) -> bool:
+        """A step that its actuator calls unfit is not one that has failed.
+
+        Asked of those alone whose turn it is: what a back end's repair needs comes back
+        with its VM.
+        """
+        loop = self.loops[key]
+        try:
             step = step_of(loop)
-            try:
-                self._actuators[step.do].plan(Repair(loop.verdict, step, 1))
-            except UnfitError as e:
-                self._move(key, unfit(loop, e.message, now_ns))
-                continue
-            return
+            self._actuators[step.do].plan(Repair(loop.verdict, step, 1))
+        except UnfitError as e:
+            self._move(key, unfit(loop, e.message, now_ns))
+            return True
+        return False
 
     def _forget_begun(self, now_ns: int) -> None:
         while self._begun and self._begun[0][0] < now_ns - self._policy.rates.window_ns:
@@ -306,5 +347,5 @@ class Repairs:
         """Stop; what is half done is found in the journal by the next observer."""
         if self._timer is not None:
             self._timer.cancel()
-        for act in self._acts.values():
+        for act in (*self._acts.values(), *self._settling):
             act.cancel()

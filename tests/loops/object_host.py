@@ -32,6 +32,9 @@ class Host:
     stubborn: set[str] = field(default_factory=set)
     """Those whose part is not mended by a reset."""
     restarts: list[tuple[str, int]] = field(default_factory=list)
+    restart_seconds: float = RESTART_SECONDS
+    orders: list[tuple[str, int]] = field(default_factory=list)
+    """To restart which life, also where that was done already."""
     resets: list[str] = field(default_factory=list)
     spares: set[str] = field(default_factory=set)
     """Those that have one, until it serves."""
@@ -52,7 +55,7 @@ class Host:
         if self.lives[name] == life:
             self.lives[name] += 1
             self.restarts.append((name, life))
-            await asyncio.sleep(RESTART_SECONDS)
+            await asyncio.sleep(self.restart_seconds)
             self.ill.discard(name)
 
     async def switch(self, name: str, life: int) -> None:
@@ -91,6 +94,7 @@ class Restart:
 
     async def act(self, repair: Repair) -> None:
         verdict = repair.verdict
+        self._host.orders.append((verdict.vm, verdict.pid))
         task = asyncio.create_task(self._host.restart(verdict.vm, verdict.pid))
         self._host.at_work.add(task)
         await asyncio.shield(task)
@@ -113,6 +117,16 @@ class Reset:
             self._host.ill.discard(name)
 
 
+class Unfit:
+    """Does not fit any that there is on this host."""
+
+    def plan(self, repair: Repair) -> str:
+        raise UnfitError(f"{repair.step.do} does not fit {repair.verdict.vm}")
+
+    async def act(self, repair: Repair) -> None:
+        self.plan(repair)
+
+
 class Scene:
     """One observer after the other on a host."""
 
@@ -123,13 +137,18 @@ class Scene:
         self._folder = folder
         self.outcomes: list[Outcome] = []
         self.start()
+        self.repairs.resume()
 
     def start(self) -> None:
+        """Start an observer; it resumes what was left once it has settled."""
         self.journal = Journal(self._folder / "journal.db", "this boot")
         means = {
             StepKind.SWITCH_TO_SPARE: Switch(self.host),
             StepKind.RESTART_SERVICE: Restart(self.host),
             StepKind.RESET_PART: Reset(self.host),
+            StepKind.RESTART_VM: Unfit(),
+            StepKind.RESTART_BACKEND: Unfit(),
+            StepKind.RE_CALL: Unfit(),
             StepKind.INJECT_NMI: Restart(self.host),
         }
         self.repairs = Repairs(
@@ -140,7 +159,6 @@ class Scene:
             is_well=self.host.is_well,
             on_outcome=lambda outcome, _: self.outcomes.append(outcome),
         )
-        self.repairs.resume()
 
     def kill(self) -> None:
         """Nothing is tidied up; what was ordered is carried out all the same."""

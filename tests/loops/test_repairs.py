@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from object_host import RESTART_SECONDS, Restart, Scene
@@ -15,6 +16,7 @@ from object_host import RESTART_SECONDS, Restart, Scene
 from observer.clock import MS, SECOND
 from observer.errors import HostError, ProgramError
 from observer.loops.global_loop import Rates
+from observer.loops.ladder import LADDERS
 from observer.loops.policy import RepairPolicy
 from observer.model import Result, StepKind, VerdictKind
 
@@ -129,6 +131,24 @@ def test_a_dry_run_only_tells(in_virtual_time: Run, tmp_path: Path) -> None:
     in_virtual_time(main)
 
 
+def test_a_plan_says_why_nothing_can_be_done(
+    in_virtual_time: Run, tmp_path: Path
+) -> None:
+    """The reason of the coarsest step, which is what somebody else has to mend."""
+
+    async def main(loop: VirtualTime) -> None:
+        reset = {VerdictKind.VMM_HUNG: LADDERS[VerdictKind.PART_HUNG][:1]}
+        scene = Scene(loop, tmp_path, RepairPolicy(ladders=reset))
+        for kind, why in (
+            (VerdictKind.VMM_HUNG, "reset-part: it is no part"),
+            (VerdictKind.BACKEND_STARVED, "no step is known for it"),
+        ):
+            verdict = scene.host.breaks("net", kind, loop.now_ns())
+            assert scene.repairs.plan(verdict) == f"tell somebody: {why}"
+
+    in_virtual_time(main)
+
+
 def test_an_operator_may_order_what_the_policy_does_not(
     in_virtual_time: Run, tmp_path: Path
 ) -> None:
@@ -167,6 +187,47 @@ def test_what_goes_by_itself_was_not_repaired(
     in_virtual_time(main)
 
 
+def test_who_waits_for_its_vm_is_not_asked_what_fits_meanwhile(
+    in_virtual_time: Run, tmp_path: Path
+) -> None:
+    """Of a back end that died with its VM nothing can be said until that is back."""
+
+    async def main(loop: VirtualTime) -> None:
+        scene = Scene(loop, tmp_path)
+        scene.fault("web-1")
+        crashed = scene.host.breaks("web-1", VerdictKind.BACKEND_CRASHED, loop.now_ns())
+        scene.repairs.take(msgspec.structs.replace(crashed, subject="qsd"))
+        await scene.until_over()
+
+        assert scene.results() == [
+            ("web-1", Result.REPAIRED),
+            ("qsd", Result.RECOVERED),
+        ]
+
+    in_virtual_time(main)
+
+
+def test_what_is_found_while_it_starts_is_mended_once(
+    in_virtual_time: Run, tmp_path: Path
+) -> None:
+    """What it has begun itself was not left by an observer before it."""
+
+    async def main(loop: VirtualTime) -> None:
+        scene = Scene(loop, tmp_path)
+        scene.host.restart_seconds = 3.0
+        scene.kill()
+        scene.start()
+        scene.fault("net")
+        await asyncio.sleep(0.1)
+        scene.repairs.resume()
+        await scene.until_over()
+
+        assert scene.results() == [("net", Result.REPAIRED)]
+        assert scene.host.orders == [("net", 1)]
+
+    in_virtual_time(main)
+
+
 def test_flapping_ends_with_somebody_else(in_virtual_time: Run, tmp_path: Path) -> None:
     """The limit holds across observers."""
 
@@ -182,6 +243,7 @@ def test_flapping_ends_with_somebody_else(in_virtual_time: Run, tmp_path: Path) 
             await scene.until_over()
         scene.kill()
         scene.start()
+        scene.repairs.resume()
         scene.fault("net")
         await scene.until_over()
 
@@ -257,6 +319,8 @@ FAULTS = st.lists(
     lives=MOMENTS,
     spares=st.sets(st.sampled_from(["net", "disk"])),
     stubborn=st.booleans(),
+    early=st.booleans(),
+    settles=st.floats(0, 0.2),
 )
 def test_an_observer_may_die_at_any_moment(
     in_virtual_time: Run,
@@ -265,8 +329,13 @@ def test_an_observer_may_die_at_any_moment(
     spares: set[str],
     *,
     stubborn: bool,
+    early: bool,
+    settles: float,
 ) -> None:
-    """Whoever comes after it brings all to its end, and does nothing twice."""
+    """Whoever comes after it brings all to its end, and does nothing twice.
+
+    Also if it finds the same before it goes on with what was left.
+    """
 
     async def main(loop: VirtualTime) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -274,12 +343,20 @@ def test_an_observer_may_die_at_any_moment(
             scene.host.spares |= spares
             if stubborn:
                 scene.host.stubborn |= {"net", "disk"}
-            for name, kind in faults:
-                scene.fault(name, kind)
+            found = [
+                scene.host.breaks(name, kind, loop.now_ns()) for name, kind in faults
+            ]
+            for verdict in found:
+                scene.repairs.take(verdict)
             for seconds in lives:
                 await asyncio.sleep(seconds)
+                again = [v for v in found if early and v.vm in scene.host.ill]
                 scene.kill()
                 scene.start()
+                for verdict in again:
+                    scene.repairs.take(verdict)
+                await asyncio.sleep(settles)
+                scene.repairs.resume()
             await scene.until_over()
             await asyncio.sleep(2 * RESTART_SECONDS)
 

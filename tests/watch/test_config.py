@@ -98,6 +98,35 @@ def test_who_is_cared_for_and_how(tmp_path: Path) -> None:
     assert repair.rates.window_ns == 300_000 * MS
 
 
+def test_a_vm_is_started_again_as_its_pattern_says(tmp_path: Path) -> None:
+    """The first that fits; nothing where none does."""
+    path = tmp_path / "observer.toml"
+    path.write_text("""
+[repair]
+in_order = ["web-*"]
+[repair.restart]
+"web-1" = { recorded = true }
+"web-*" = { unit = "qemu@{vm}.service" }
+"app" = { domain = "{vm}" }
+"old" = { command = ["/start", "{vm}", "{vm}.xml"] }
+""")
+    repair = load(path).repair
+    argvs = {
+        name: way.argv(name)
+        for name in ("web-1", "web-2", "app", "old", "db")
+        if (way := repair.restart_of(name))
+    }
+
+    assert argvs == {
+        "web-1": (),
+        "web-2": ("systemctl", "restart", "--", "qemu@web-2.service"),
+        "app": ("virsh", "start", "--domain", "app"),
+        "old": ("/start", "old", "old.xml"),
+    }
+    assert repair.is_in_order("web-2")
+    assert not repair.is_in_order("app")
+
+
 def test_nothing_is_repaired_unasked() -> None:
     """Nobody is cared for, and if they were it would be a dry run."""
     assert Policy().repair.dry_run
@@ -129,6 +158,12 @@ def test_nothing_is_repaired_unasked() -> None:
         ),
         ("[repair]\nrates = { vm = 0 }\n", "repair.rates: at least 1"),
         ("[repair]\ncares = 1\n", "cares"),
+        (
+            '[repair.restart]\nweb = { unit = "a", domain = "b" }\n',
+            "repair.restart.web: one of unit, domain, command, recorded",
+        ),
+        ("[repair.restart]\nweb = { recorded = false }\n", "repair.restart.web: one"),
+        ('[repair.restart]\nweb = { command = "a b" }\n', "command"),
     ],
 )
 def test_a_repair_that_cannot_be_is_refused(

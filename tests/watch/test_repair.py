@@ -4,18 +4,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
-from observer.clock import MS
+from observer.clock import MS, SECOND
 from observer.config import Policy
+from observer.inventory.vmm import read_vms
 from observer.loops.policy import RepairPolicy
-from observer.model import SuspicionKind, Verdict, VerdictKind
+from observer.model import Suspicion, SuspicionKind, Verdict, VerdictKind, Vm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Scene
 
 ANEW = "switch-to-spare, else restart-service"
@@ -53,8 +58,8 @@ def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
     ("repair", "said"),
     [
         (RepairPolicy(), "would restart the VM"),
-        (RepairPolicy(care=("web*",)), f"would {ANEW}"),
-        (RepairPolicy(care=("web*",), dry_run=False), ANEW),
+        (RepairPolicy(care=("web*",)), f"would {ANEW}, else restart-vm"),
+        (RepairPolicy(care=("web*",), dry_run=False), f"{ANEW}, else restart-vm"),
         (
             RepairPolicy(
                 care=("web*",), dry_run=False, ladders={VerdictKind.VMM_CRASHED: ()}
@@ -116,3 +121,99 @@ def test_a_spare_that_works_says_nothing_of_the_one_that_serves(
     assert not scene.watch.is_well(hung)
     scene.books.vms[0]["sign_ns"] = scene.clock.ns + 2 * MS
     assert scene.watch.is_well(hung)
+
+
+def test_a_back_end_is_well_once_another_serves(scene: Scene) -> None:
+    """One of its name, started since; a brother that has served all along is none."""
+    vmm = scene.add_vm(0, "web1")
+    tick_ns = SECOND // os.sysconf("SC_CLK_TCK")
+    ahead_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - time.monotonic_ns()
+    crashed_ns = scene.clock.ns
+    now_ticks = (crashed_ns + ahead_ns) // tick_ns
+    share_eventfd(scene, vmm)
+    dead, brother = (serve(scene, 2000 + n, now_ticks - 100) for n in range(2))
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    scene.books.raised.append(
+        Suspicion(SuspicionKind.EXITED, crashed_ns, crashed_ns, 9, dead, 0, 0)
+    )
+    shutil.rmtree(scene.proc / str(dead))
+    asyncio.run(until_said(scene))
+    (verdict,) = scene.said
+    assert (verdict.kind, verdict.server) == (VerdictKind.BACKEND_CRASHED, dead)
+    assert scene.watch.verdicts_on("web1") == [verdict]
+    assert not scene.watch.is_well(verdict)
+
+    serve(scene, 2002, now_ticks + 1)
+    scene.raise_(SuspicionKind.NOTE_RING, 0)
+    asyncio.run(until(scene, lambda: scene.watch.is_well(verdict)))
+    assert brother in [b.pid for b in scene.watch.vms[0].back_ends]
+    scene.watch.close_paid()
+    assert not scene.watch.open
+
+
+def test_a_crash_is_remembered_until_the_next_of_that_name_comes(scene: Scene) -> None:
+    """An operator may order its repair; one that ended well has nothing to repair."""
+    for slot, name in enumerate(("web1", "web2")):
+        pid = scene.add_vm(slot, name)
+        scene.raise_(SuspicionKind.NOTE_VM, slot)
+        asyncio.run(scene.settled())
+        shutil.rmtree(scene.proc / str(pid))
+        scene.raise_(SuspicionKind.EXITED, slot, value=9 * (name == "web1"))
+        asyncio.run(scene.settled())
+
+    (verdict,) = scene.watch.verdicts_on("web1")
+    assert verdict.kind is VerdictKind.VMM_CRASHED
+    assert not scene.watch.verdicts_on("web2")
+
+    scene.add_vm(2, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 2)
+    asyncio.run(scene.settled())
+    assert not scene.watch.verdicts_on("web1")
+
+
+def test_one_that_is_buried_while_others_are_read_stays_buried(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead one is read as it was, and its crash is still to be repaired by hand."""
+    scene.add_vm(0, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+
+    def read_slowly(*words: Any) -> list[Vm]:
+        found = read_vms(*words)
+        scene.books.forget(0)
+        return found
+
+    monkeypatch.setattr("observer.watch.read_vms", read_slowly)
+    asyncio.run(scene.settled())
+    assert not scene.watch.vms
+
+
+def share_eventfd(scene: Scene, pid: int) -> None:
+    folder = scene.proc / str(pid)
+    (folder / "fdinfo/8").write_text("eventfd-count: 0\neventfd-id: 40\n")
+    (folder / "fd/8").symlink_to("anon_inode:[eventfd]")
+
+
+def serve(scene: Scene, pid: int, start_ticks: int) -> int:
+    """A back end that holds the VM's eventfd."""
+    folder = scene.proc / str(pid)
+    for name in ("fd", "fdinfo"):
+        (folder / name).mkdir(parents=True)
+    (folder / "comm").write_text("qsd\n")
+    rest = " ".join(["0"] * 12)
+    (folder / "stat").write_text(f"{pid} (qsd) S 1 1 1 0 -1 0 {rest} {start_ticks} 0")
+    (folder / "schedstat").write_text("1 1 1")
+    share_eventfd(scene, pid)
+    return pid
+
+
+async def until(scene: Scene, what: Callable[[], bool]) -> None:
+    scene.watch.hear()
+    async with asyncio.timeout(30):
+        while not what():  # noqa: ASYNC110 - nothing tells when
+            await asyncio.sleep(0.01)
+
+
+async def until_said(scene: Scene) -> None:
+    await until(scene, lambda: bool(scene.said))
