@@ -17,7 +17,12 @@ import msgspec
 
 from observer.errors import HostError, UsageError
 from observer.services.launch import Handed
-from observer.services.links import join, open_port, remove_empty_bridges
+from observer.services.links import (
+    copy_what_is_sent,
+    join,
+    open_port,
+    remove_empty_bridges,
+)
 from observer.services.tap_queue import lone_queue
 
 if TYPE_CHECKING:
@@ -130,6 +135,7 @@ def in_use(
             stack.callback(os.close, taps[-1])
             address = join(port)
             if spec.disk is not None:  # the host on that bridge is who may use it
+                copy_what_is_sent(port.bridge)
                 words = f"{spec.words} aoe.allow={address}"
                 spec = msgspec.structs.replace(spec, words=words)
         yield spec, replace(shared, memory=memory, taps=tuple(taps))

@@ -13,14 +13,13 @@ import signal
 import socket
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.errors import ObserverError, UsageError
 from observer.services.folder import ServiceFolder
 from observer.services.images import ServiceSpec, images_file, read_images
-from observer.services.kept_vm import kept_service
+from observer.services.kept_vm import PAUSE_SECONDS, kept_service
 from observer.services.record import READY
 
 if TYPE_CHECKING:
@@ -30,9 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-HEAR_SECONDS = 1.0
+HEAR_SECONDS = 10.0  # whoever has come to say something may have to wait for a CPU
+LINE_SECONDS = 1.0  # from its first byte to its end
 HOLD_SECONDS = 60.0  # frames wait so long for a VM that nobody starts again
-SPARE_SECONDS = 10.0  # between two tries to have a spare
+SPARE_SECONDS = 10.0  # until the next, where there could be no spare, or it died
 ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -62,7 +62,7 @@ def _carried_out(vm: KeptVm, words: list[str]) -> bool:
 
 def _obey(vm: KeptVm, wire: socket.socket) -> None:
     """One order, answered as a service does; whoever asks and goes gets no answer."""
-    wire.settimeout(HEAR_SECONDS)
+    wire.settimeout(LINE_SECONDS)
     try:
         line = wire.makefile().readline(100).strip()
     except OSError:
@@ -90,29 +90,37 @@ class Served:
 
     def __init__(self, vm: KeptVm, orders: socket.socket) -> None:
         self._vm, self._orders = vm, orders
+        self._callers: dict[int, tuple[socket.socket, float]] = {}
         self._let_go: float | None = None
         self._spare_due = 0.0
 
     def wait(self) -> None:
         """Wait for the next thing, and see to it."""
         vm, now = self._vm, time.monotonic()
-        deaths = [life.death for life in (vm.life, vm.spare) if life is not None]
-        wanted = [fd for fd in (self._orders.fileno(), *deaths) if fd is not None]
+        death = vm.life.death if vm.life is not None else None
+        waited_for = (self._orders.fileno(), death, vm.spare_death, *self._callers)
+        wanted = [fd for fd in waited_for if fd is not None]
         due = [at for at in (self._let_go,) if at is not None]
+        due += [until for _, until in self._callers.values()]
         due += [self._spare_due] if vm.wants_spare else []
+        due += [now + PAUSE_SECONDS] if vm.spare_comes else []
         left = max(0.0, min(due) - now) if due else None
         ready, _, _ = select.select(wanted, [], [], left)
-        if vm.life is not None and vm.life.death in ready:
+        if death in ready:
             vm.has_died()
             self._let_go = time.monotonic() + HOLD_SECONDS
         if self._orders.fileno() in ready:
-            self._hear()
-        elif vm.spare is not None and vm.spare.death in ready:
-            vm.lose_spare()
+            wire, _ = self._orders.accept()
+            self._callers[wire.fileno()] = wire, time.monotonic() + HEAR_SECONDS
+        caller = next((fd for fd in ready if fd in self._callers), None)
+        if caller is not None:
+            self._hear(self._callers.pop(caller)[0])
+        elif vm.spare_death in ready and vm.lose_spare():
+            # the next one may end so as well
+            self._spare_due = time.monotonic() + SPARE_SECONDS
         self._see_to_what_is_due()
 
-    def _hear(self) -> None:
-        wire, _ = self._orders.accept()
+    def _hear(self, wire: socket.socket) -> None:
         with wire:
             _obey(self._vm, wire)
         life = self._vm.life
@@ -121,13 +129,20 @@ class Served:
 
     def _see_to_what_is_due(self) -> None:
         now = time.monotonic()
+        for fd, (wire, until) in list(self._callers.items()):
+            if now >= until:
+                wire.close()
+                del self._callers[fd]
         if self._let_go is not None and now >= self._let_go:
             self._vm.let_go()
             self._let_go = None
-        if self._vm.wants_spare and now >= self._spare_due:
-            self._spare_due = now + SPARE_SECONDS
-            with suppress(ObserverError):  # the record says that there is none
+        try:
+            if self._vm.spare_comes:
+                self._vm.see_spare()
+            elif self._vm.wants_spare and now >= self._spare_due:
                 self._vm.stand_by()
+        except ObserverError:  # the record says that there is none
+            self._spare_due = time.monotonic() + SPARE_SECONDS
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

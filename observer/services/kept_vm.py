@@ -10,6 +10,7 @@ queues that lead nowhere; a switch gives it those of the service.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -32,17 +33,19 @@ if TYPE_CHECKING:
     from observer.services.images import ServiceSpec
     from observer.services.launch import Handed
 
-__all__ = ["KeptVm", "Seat", "kept_service"]
+__all__ = ["PAUSE_SECONDS", "KeptVm", "Seat", "kept_service"]
 
 RESET_SECONDS = 0.5  # while frames wait
 TAKE_OVER_SECONDS = 1.0
+PAUSE_SECONDS = 0.02  # between two looks at one that comes up
+STANDSTILL_SECONDS = 0.5  # then its end is waited for
 
 
 class Seat:
     """Room for one of the two VMs: its folder, its user, what it is handed, its life.
 
     `held` closes its memory and its queues; `headers` says of a spare's queues how long
-    the header of a frame is.
+    the header of a frame is; `is_up` whether its life has come up and was told of.
     """
 
     def __init__(self, folder: VmFolder, user: int) -> None:
@@ -51,6 +54,7 @@ class Seat:
         self.handed: Handed | None = None
         self.headers: tuple[int, ...] = ()
         self.life: Life | None = None
+        self.is_up = False
         folder.path.mkdir(mode=0o700)
         os.chown(folder.path, user, user)
 
@@ -59,21 +63,34 @@ class Seat:
         return self.handed.taps if self.handed is not None else ()
 
     def begin(self, name: str, spec: ServiceSpec) -> Life:
-        """Begin a life, which is up on return."""
+        """Begin a life, which comes up by itself."""
         if self.handed is None:
             raise AssertionError("it was handed nothing")
         self.life = Life(name, spec, self.folder, self.handed, self.user)
         return self.life
 
+    def stand_by(self, handed: Handed) -> None:
+        """Have what a spare is handed, the other's memory; of that a copy."""
+        memory = handed.other_memory
+        theirs = os.dup(memory) if memory is not None else None
+        self.handed = replace(handed, other_memory=theirs)
+
+    def forget_other(self) -> None:
+        """Read no other's memory any more."""
+        if self.handed is not None and self.handed.other_memory is not None:
+            os.close(self.handed.other_memory)
+            self.handed = replace(self.handed, other_memory=None)
+
     def end(self) -> None:
         """End its life, if it has one; then its disk is nobody's."""
         if self.life is not None:
             self.life.end()
-            self.life = None
+            self.life, self.is_up = None, False
 
     def clear(self) -> None:
         """Hold nothing for it any more."""
         self.end()
+        self.forget_other()
         self.held.close()
         self.handed = None
 
@@ -102,11 +119,23 @@ class KeptVm:
     @property
     def spare(self) -> Life | None:
         """Of the one that stands by; it may be over."""
-        return self._spare.life
+        life = self._spare.life
+        return None if life is None or life.is_ending or not self._spare.is_up else life
+
+    @property
+    def spare_comes(self) -> bool:
+        """Whether one has begun, and is not up yet."""
+        life = self._spare.life
+        return life is not None and not life.is_ending and not self._spare.is_up
+
+    @property
+    def spare_death(self) -> int | None:
+        """Readable when the spare, or the one that served before it, has ended."""
+        return self._spare.life.death if self._spare.life is not None else None
 
     @property
     def wants_spare(self) -> bool:
-        """Whether there is to be one, and is none."""
+        """Whether there is to be one, and is none, nor one that is ending."""
         return self._spec.spare and self._spare.life is None
 
     # -- lives ----------------------------------------------------------------------
@@ -122,6 +151,9 @@ class KeptVm:
         try:
             life = self._serving.begin(self._name, self._spec)
             self._folder.begins(life.pid)
+            while not life.is_up():
+                time.sleep(PAUSE_SECONDS)
+            self._take_over(life)
             self._parking.release()
             life.check_version()
         except ObserverError:
@@ -129,13 +161,23 @@ class KeptVm:
             raise
         self._serves(life)
 
+    def _take_over(self, life: Life) -> None:
+        """Have it find what another VM had in hand, if there is one to be read.
+
+        One that dies meanwhile leaves that, and what it found, to the next life.
+        """
+        handed = self._serving.handed
+        if handed is not None and handed.other_memory is not None:
+            life.ask("take over", TAKE_OVER_SECONDS)
+            self._serving.forget_other()
+
     def _serves(self, life: Life) -> None:
-        self.pid = life.pid
+        self.pid, self._serving.is_up = life.pid, True
         self._folder.vm_is(self._serving.folder)
         self._write_down()
 
     def _write_down(self) -> None:
-        user, spare = self._serving.user, self._spare.life
+        user, spare = self._serving.user, self.spare
         pids = self.pid or None, spare.pid if spare is not None else None
         write_record(
             self._folder,
@@ -170,10 +212,12 @@ class KeptVm:
         with suppress(ObserverError):  # nobody is there to be told
             self._parking.hold()
 
-    def lose_spare(self) -> None:
-        """See that the spare has ended: another is wanted."""
+    def lose_spare(self) -> bool:
+        """See that whoever was in the spare's seat has ended; whether by itself."""
+        life = self._spare.life
         self._spare.clear()
         self._write_down()
+        return life is not None and not life.is_ending
 
     def let_go(self) -> None:
         """Hold nothing any more: nobody has started it again."""
@@ -209,25 +253,34 @@ class KeptVm:
         """End this life, if it lasts, and let the spare serve; no frame is lost.
 
         It reads the memory of the dead one, and sends first what that had in hand.
+        The process of that may have some way to go until it has ended.
         """
-        old, new = self._serving, self._spare
-        if new.life is None or new.life.is_over() or new.handed is None:
+        old, new, life = self._serving, self._spare, self.spare
+        if life is None or life.is_over() or new.handed is None:
             raise ProgramError(f"{self._name} has no spare that is up: start it again.")
         self._kill(old)
         self._parking.hold()  # while it dies
-        old.end()
+        if old.life is not None and not self._is_out_of_the_way(old.life):
+            old.end()
         self._parking.empty_taps()
         self._give_queues(old, new)
-        new.handed = replace(new.handed, other_memory=None)
         self._serving, self._spare = new, old
-        old.clear()
+        if old.life is None or old.life.is_over():
+            old.clear()  # its end was seen before
         try:
-            new.life.ask("take over", TAKE_OVER_SECONDS)
+            self._take_over(life)
         except ObserverError:
             new.end()
             raise
         self._parking.release()
-        self._serves(new.life)
+        self._serves(life)
+
+    def _is_out_of_the_way(self, old: Life) -> bool:
+        """Whether one that was killed can do no harm, though it has not ended.
+
+        A disk's may still write what it was about to, so only its end will do.
+        """
+        return self._spec.disk is None and old.stands_still(STANDSTILL_SECONDS)
 
     def _give_queues(self, old: Seat, new: Seat) -> None:
         names = [port.tap for port in self._spec.ports]
@@ -244,7 +297,7 @@ class KeptVm:
         self._parking.taps = dict(zip(names, new.taps(), strict=True))
 
     def stand_by(self) -> None:
-        """Start a spare anew; raises ObserverError where there is no room for one."""
+        """Begin a spare anew; raises ObserverError where there is no room for one."""
         spare, serving = self._spare, self._serving.handed
         if serving is None:
             raise AssertionError("there is nobody to stand by for")
@@ -252,16 +305,36 @@ class KeptVm:
         spare.clear()
         try:
             handed = standing_by(self._name, self._spec, serving)
-            spare.handed = spare.held.enter_context(handed)
-            life = spare.begin(self._name, self._spec)
-            self._folder.begins(life.pid)
-            life.check_version()
-            spare.headers = tuple(let_queue_go(tap) for tap in spare.taps())
+            spare.stand_by(spare.held.enter_context(handed))
+            self._folder.begins(spare.begin(self._name, self._spec).pid)
         except ObserverError:
             spare.clear()
             raise
         finally:
             self._write_down()
+
+    def see_spare(self) -> None:
+        """See whether the one that comes is up; raises ObserverError where it cannot.
+
+        It is not waited for: the one that serves may fail meanwhile.
+        """
+        spare = self._spare
+        try:
+            if spare.life is None or not spare.life.is_up():
+                return
+            spare.life.check_version()
+            spare.headers = tuple(let_queue_go(tap) for tap in spare.taps())
+        except ObserverError:
+            spare.clear()
+            raise
+        spare.is_up = True
+        self._write_down()
+
+    def await_spare(self) -> None:
+        """Wait for the one that comes, where nothing else is to be done."""
+        while self.spare_comes:
+            self.see_spare()
+            time.sleep(PAUSE_SECONDS)
 
 
 @contextmanager
@@ -297,4 +370,5 @@ def kept_service(
         vm.start()
         if vm.wants_spare:
             vm.stand_by()
+        vm.await_spare()
         yield vm

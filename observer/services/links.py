@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute, NetlinkError
+from pyroute2.ethtool.ethtool import Ethtool
 
 from observer.errors import HostError, UsageError
 from observer.guests.tap import open_tap, silence
@@ -22,11 +23,12 @@ if TYPE_CHECKING:
 
     from observer.services.images import Port
 
-__all__ = ["join", "open_port", "remove_empty_bridges"]
+__all__ = ["copy_what_is_sent", "join", "open_port", "remove_empty_bridges"]
 
 # What waits before a tap while its VM is away comes all at once when that is back.
 QUEUE_FRAMES = 8192
 OURS = "observer"  # the alias of a bridge that we made, and may remove
+BY_REFERENCE = "tx-scatter-gather"
 
 
 def open_port(port: Port, *, many_queues: bool) -> int:
@@ -81,6 +83,31 @@ def join(port: Port) -> str:
                 f"{port.mtu} ({os.strerror(e.code)}): load the module bridge."
             ) from e
     return str(link.get_attr("IFLA_ADDRESS"))
+
+
+def copy_what_is_sent(bridge: str) -> None:
+    """Have each frame that this host itself sends by a bridge be a copy, from then on.
+
+    The initiator's refer to the pages that are written, and one that is sent again
+    shares its header with the first (drivers/block/aoe/aoecmd.c, skb_fillup, resend).
+    Where they wait for their target the first is answered in the name of the second,
+    which then writes what its user has put into these pages since.  A device that
+    cannot gather is given both in one piece (net/core/dev.c, validate_xmit_skb).
+
+    Raises UsageError of a bridge that is somebody else's, and sends by reference.
+    """
+    with IPRoute() as ip, Ethtool() as ethtool:
+        (link,) = ip.get_links(ifname=bridge)
+        features = ethtool.get_features(bridge)
+        if not features.features[BY_REFERENCE].enable:
+            return
+        if link.get_attr("IFLA_IFALIAS") != OURS:
+            raise UsageError(
+                f"{bridge} sends by reference, so a block asked for again could be "
+                f"written with later data: ethtool -K {bridge} sg off."
+            )
+        features.features[BY_REFERENCE].enable = False
+        ethtool.set_features(bridge, features)
 
 
 def remove_empty_bridges(ports: Iterable[Port]) -> None:

@@ -14,15 +14,11 @@ import select
 import socket
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute, NetlinkError
 
 from observer.errors import HostError, ProgramError
 from observer.services.tap_queue import tap_header_bytes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["PARKED_BYTES", "Parking"]
 
@@ -44,14 +40,15 @@ def _taken_out(tap: int) -> list[bytes]:
     return frames
 
 
-def _put_in(name: str, frames: Sequence[bytes]) -> None:
-    """Straight into the tap, past the queue that holds those that came later."""
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as wire:
-        wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
-        wire.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
-        wire.bind((name, 0))
-        for frame in frames:
-            wire.send(frame)
+def _straight_in() -> socket.socket:
+    """Frames go by it into a tap past the queue that holds those that came later.
+
+    Kept open, for its end waits for RCU (packet_release in net/packet/af_packet.c).
+    """
+    wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    wire.setsockopt(SOL_PACKET, PACKET_VNET_HDR, 1)
+    wire.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+    return wire
 
 
 class Parking:
@@ -60,13 +57,13 @@ class Parking:
     def __init__(self, taps: dict[str, int]) -> None:
         self.taps, self._held = taps, False
         self._frames: dict[str, list[bytes]] = {}
-        self._ip = IPRoute()
+        self._ip, self._wire = IPRoute(), _straight_in()
         self._links = [self._ip.link_lookup(ifname=name)[0] for name in taps]
         try:
             self._tell("add", limit=PARKED_BYTES)
             self._tell("change", action="TCQ_PLUG_RELEASE_INDEFINITE")
         except HostError:
-            self._ip.close()
+            self.close()
             raise
 
     def _tell(self, command: str, **what: object) -> None:
@@ -102,7 +99,8 @@ class Parking:
         """Let all go to whoever reads the taps, in the order in which it came."""
         try:
             for name, frames in self._frames.items():
-                _put_in(name, frames)
+                for frame in frames:
+                    self._wire.sendto(frame, (name, 0))
         except OSError as e:
             raise ProgramError(
                 f"Frames that waited for {', '.join(self.taps)} are lost "
@@ -117,3 +115,4 @@ class Parking:
     def close(self) -> None:
         """Hold nothing any more; the queues go with their taps."""
         self._ip.close()
+        self._wire.close()

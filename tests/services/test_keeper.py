@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import os
+import select
+import socket
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
@@ -12,9 +16,14 @@ import pytest
 from observer.errors import ObserverError
 from observer.services.folder import ServiceFolder
 from observer.services.images import Port, ServiceSpec
+from observer.services.keeper import Served
 from observer.services.kept_vm import KeptVm, Seat, kept_service
 from observer.services.launch import Handed
 from observer.services.parking import Parking
+from observer.services.record import read_record
+
+if TYPE_CHECKING:
+    from observer.services.life import Life
 
 NET = ServiceSpec("net.elf", (Port("obs-none", "obs-none-br"),))
 
@@ -80,3 +89,114 @@ def test_a_forgotten_memory_is_as_large_and_empty(tmp_path: Path) -> None:
     assert os.pread(memory, 10_000, 0) == bytes(8192)
     os.close(memory)
     parking.close()
+
+
+class Ended:
+    """A life, as far as a switch uses it; `seen` says that its end was heard of."""
+
+    def __init__(self, pid: int, *, seen: bool = False) -> None:
+        self.pid, self.is_ending = pid, False
+        self._pipe = os.pipe()
+        self.death = None if seen else self._pipe[0]
+        self.said: list[str] = []
+
+    def is_over(self) -> bool:
+        return self.death is None
+
+    def stands_still(self, _seconds: float) -> bool:
+        return True
+
+    def kill(self) -> None:
+        self.is_ending = True
+
+    def ask(self, line: str, _seconds: float) -> list[str]:
+        self.said.append(line)
+        return []
+
+    def end(self) -> None:
+        for fd in self._pipe:
+            os.close(fd)
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_who_was_switched_from_makes_room_for_a_spare(
+    tmp_path: Path, *, seen: bool
+) -> None:
+    """When its end is heard of, or at once where that was before."""
+    folder = ServiceFolder(tmp_path)
+    seats = Seat(folder.seat(0), os.getuid()), Seat(folder.seat(1), os.getuid())
+    lives = Ended(70, seen=seen), Ended(71)
+    for seat, life in zip(seats, lives, strict=True):
+        other = os.dup(0)
+        seat.handed = Handed(-1, None, "file", other_memory=other)
+        seat.life, seat.is_up = cast("Life", life), True
+    spec = msgspec.structs.replace(NET, spare=True, ports=())
+    parking = Parking({})
+    vm = KeptVm(spec, folder, parking, seats)
+
+    vm.switch()
+
+    assert vm.pid == 71
+    assert lives[1].said == ["take over"]
+    assert vm.spare is None
+    record = read_record(folder)
+    assert record is not None
+    assert (record.pid, record.spare) == (71, None)
+    assert vm.wants_spare == seen
+    assert (vm.spare_death is None) == seen
+    if not seen:
+        vm.lose_spare()
+    assert vm.wants_spare
+    for seat in seats:
+        seat.clear()
+    parking.close()
+
+
+class Away:
+    """A VM that is down, and has no spare."""
+
+    pid, life, spare, spare_death = 0, None, None, None
+    wants_spare = spare_comes = False
+
+    def let_go(self) -> None:
+        """Hold nothing."""
+
+
+def test_whoever_says_nothing_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another is heard meanwhile; and it is not waited for for ever."""
+    path = str(tmp_path / "keeper")
+    with socket.socket(socket.AF_UNIX) as orders:
+        orders.bind(path)
+        orders.listen()
+        served = Served(cast("KeptVm", Away()), orders)
+
+        def caller() -> socket.socket:
+            wire = socket.socket(socket.AF_UNIX)
+            wire.connect(path)
+            served.wait()
+            return wire
+
+        with caller() as silent, caller() as other:
+            other.sendall(b"restart 7\n")
+            served.wait()
+            assert other.recv(100) == b"ok restart 7\n"
+            assert not select.select([silent], [], [], 0)[0]
+
+            silent.sendall(b"restart 7\n")  # it was busy elsewhere
+            served.wait()
+            assert silent.recv(100) == b"ok restart 7\n"
+
+        monkeypatch.setattr("observer.services.keeper.HEAR_SECONDS", 0.5)
+        with socket.socket(socket.AF_UNIX) as late:
+            coming = threading.Timer(0.7, late.connect, [path])
+            coming.start()
+            served.wait()  # its time begins when it has come
+            coming.join()
+            late.sendall(b"restart 7\n")
+            served.wait()
+            assert late.recv(100) == b"ok restart 7\n"
+        with caller() as silent:
+            served.wait()
+            assert silent.recv(100) == b""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -210,6 +211,34 @@ def test_a_spare_sends_what_the_dead_one_held(machine: str, tmp_path: Path) -> N
         assert memory.read_bytes() == left
         assert spare.control.order("take over") == "ok take over"
         assert spare.wires[GUESTS].receive(0.3) is None
+
+
+def test_a_spare_that_dies_as_it_takes_over_leaves_all_to_the_next(
+    tmp_path: Path,
+) -> None:
+    """Some may come twice then; none is lost."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for memory in (first, second):
+        memory.write_bytes(bytes(16 << 20))
+    life = partial(service_vm, "net", machine="q35")
+    for name in ("spare", "next"):
+        (tmp_path / name).mkdir()
+    with (
+        life(tmp_path, 2, "faults=on", memory=first) as serving,
+        life(tmp_path / "spare", 2, memory=second, other=first) as spare,
+    ):
+        die_with_frames_in_hand(serving)
+        spare.control.say("take over")
+        came = spare.wires[GUESTS].take(10)
+        spare.process.kill()
+        spare.process.wait()
+    with life(tmp_path / "next", 2, memory=second, other=first) as heir:
+        assert heir.control.order("take over") == "ok take over"
+        while (another := heir.wires[GUESTS].receive(1.0)) is not None:
+            came.append(another)
+    times = Counter(came)
+    assert times.keys() == set(HELD)
+    assert max(times.values()) <= 3  # from the wire, and from each memory
 
 
 def test_a_spare_believes_no_memory_but_of_its_kind(tmp_path: Path) -> None:

@@ -10,6 +10,11 @@ static inline void outb(u16 port, u8 value)
 	__asm__ volatile("outb %0,%1" ::"a"(value), "Nd"(port));
 }
 
+static inline void outsb(u16 port, const char *from, size_t length)
+{
+	__asm__ volatile("rep outsb" : "+S"(from), "+c"(length) : "d"(port) : "memory");
+}
+
 static inline void outl(u16 port, u32 value)
 {
 	__asm__ volatile("outl %0,%1" ::"a"(value), "Nd"(port));

@@ -9,8 +9,12 @@
 
 void serial_write(const char *text)
 {
-	for (; *text; text++)
-		outb(COM1, (u8)*text);
+	size_t length = 0;
+
+	while (text[length])
+		length++;
+	/* one exit for all of it: QEMU's port has no need to be waited for */
+	outsb(COM1, text, length);
 }
 
 void print(const char *text, ...)
