@@ -38,7 +38,7 @@ _SWITCH = "".join(
 do = "switch-to-spare"
 deadline = "2s"
 """
-    for kind in ("part-hung", "service-hung", "vmm-crashed")
+    for kind in ("part-hung", "service-hung", "service-crashed", "vmm-crashed")
 )
 
 

@@ -39,7 +39,7 @@ CLEAR = signal.SIGUSR1
 """What a keeper of `nobody.py` is told to begin anew by."""
 
 PART, SERVICE = VerdictKind.PART_HUNG, VerdictKind.SERVICE_HUNG
-CRASHED = VerdictKind.VMM_CRASHED
+CRASHED, FELL = VerdictKind.VMM_CRASHED, VerdictKind.SERVICE_CRASHED
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ FAULTS: dict[str, dict[str, Fault]] = {
             Fault("nic-hang", ("net",), PART, "nic-hang"),
             Fault("netback-hang", ("net",), PART, "netback-hang"),
             Fault("service-hang", ("net",), SERVICE, "service-hang"),
-            Fault("service-crash", ("net",), CRASHED, "service-crash"),
+            Fault("service-crash", ("net",), FELL, "service-crash"),
             Fault("vmm-crash", ("net",), CRASHED),
         ),
         "disk-failure": (
             Fault("disk-hang", ("disk",), PART, "disk-hang"),
             Fault("target-hang", ("disk",), PART, "target-hang"),
             Fault("service-hang", ("disk",), SERVICE, "service-hang"),
-            Fault("service-crash", ("disk",), CRASHED, "service-crash"),
+            Fault("service-crash", ("disk",), FELL, "service-crash"),
             Fault("vmm-crash", ("disk",), CRASHED),
         ),
         "all-failure": (

@@ -191,8 +191,8 @@ def _whole_against_slowest(median: Any) -> list[Ratio]:
             if (figure := median("recovery_ms", design, (fault,))) is not None
         ]
         whole = median("recovery_ms", design, ("all-services-crash",))
-        what = f"recovery of all against the slowest alone, {design} (at least 1/1.5)"
-        found.append(_ratio(what, whole, max(alone, default=None), 0.66))
+        what = f"recovery of all against the slowest alone, {design} (at least 1/2)"
+        found.append(_ratio(what, whole, max(alone, default=None), 0.5))
     return found
 
 

@@ -301,13 +301,18 @@ class Study:
         if writers is None:
             return seen
         new = len(writers.succession.writers) - before.writers
-        wrong = sum(t.wrong_blocks for t in told) + (not self._scene.is_verified())
+        error = self._scene.verify_error()
+        wrong = sum(t.wrong_blocks for t in told) + (error is not None)
         return msgspec.structs.replace(
             seen,
             io_errors=sum(t.io_errors for t in told),
             verify_errors=wrong,
             two_writers=writers.succession.wrong - before.wrong,
-            notes=(*seen.notes, f"the disk had {new} new writers"),
+            notes=(
+                *seen.notes,
+                f"the disk had {new} new writers",
+                *((error,) if error else ()),
+            ),
         )
 
     def _streams(

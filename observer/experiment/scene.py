@@ -8,6 +8,7 @@ device of `disk`, or a file of its own.
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -65,6 +66,8 @@ FIO = (
     "--rate_iops=20 --time_based --runtime=86400 --minimal"
 )
 FIO_ENDED = "fio ended with"
+FIO_SAYS = re.compile(rf"^(fio: |verify: |{FIO_ENDED})|bad |received|expected")
+FIO_WORDS = 200  # of each line
 START = """\
 mkdir -p /tmp
 echo 3600000 >/proc/sys/net/ipv4/neigh/eth0/base_reachable_time_ms
@@ -88,9 +91,13 @@ class Scene:
         """What the guest saw since it was asked last."""
         return take_seen(self.namespace, SPEC.guest_address, anew=anew)
 
-    def is_verified(self) -> bool:
-        """Whether fio, where it runs, still does: it ends with its first error."""
-        return FIO_ENDED not in self.guest.console()
+    def verify_error(self) -> str | None:
+        """What fio said, where it runs no more: it ends with its first error."""
+        lines = self.guest.console().splitlines()
+        if not any(FIO_ENDED in line for line in lines):
+            return None
+        said = (line.strip()[:FIO_WORDS] for line in lines if FIO_SAYS.search(line))
+        return "; ".join(said)
 
     def start(self, *, spare: bool) -> None:
         """Have the services up, with leave to break them."""

@@ -115,6 +115,7 @@ def main() -> None:
             began_ns = verdict.monotonic_ns
             say_outcome(SERVICE, verdict.kind, None, began_ns=began_ns, why="switched")
             vm.stand_by()
+            vm.await_spare()
 
 
 if __name__ == "__main__":
