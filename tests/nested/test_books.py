@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(300)]
 
 TURNS = 12
+REST_NS = 300_000_000
 BPFFS = Path("/sys/fs/bpf/observer-test")
 
 
@@ -149,8 +150,6 @@ def test_rings_are_told_apart_however_often_their_eventfds_are_new(
     vm = slot_of(armed, guest.pid)
     sent = Path(f"/sys/class/net/{guest.spec.tap}/statistics/rx_packets")
     both = {(cells.RingKind.VHOST, 1), (cells.RingKind.USER, 0)}
-    guest.order("busy net")
-    guest.order("busy disk")
 
     def kicked() -> Cells:
         return rings[(rings["vm"] == vm) & (rings["kicks"] > before)]
@@ -160,17 +159,36 @@ def test_rings_are_told_apart_however_often_their_eventfds_are_new(
         return served >= both and int(sent.read_text()) > packets + 2
 
     for turn in range(TURNS):
+        # stopped at work it stood still for good now and then, by its rings' own words
+        wait_for_rest(armed, vm)
         guest.qmp(("stop", {}), ("cont", {}))
         if turn % 4 == 1:  # meanwhile the VMM serves the rings, by the same doorbells
             guest.qmp(("set_link", {"name": "nic0", "up": False}))
             guest.qmp(("set_link", {"name": "nic0", "up": True}))
         before, packets = rings["kicks"].copy(), int(sent.read_text())
+        guest.order("busy net")
+        guest.order("busy disk")
         wait_until(went_on, 30, f"disk and network went on in turn {turn}")
         doorbells = kicked()["doorbell"]
         assert len(set(map(int, doorbells))) == len(doorbells)
         vhost = (rings["vm"] == vm) & (rings["kind"] == cells.RingKind.VHOST)
         assert all(armed.books.look_at_ring(int(s)) for s in np.flatnonzero(vhost))
-    guest.order("busy off")
+        guest.order("busy off")
+
+
+def wait_for_rest(armed: Armed, vm: int) -> None:
+    """No ring of it is kicked any more: the last request is long served."""
+    rings, last_ns, seen = armed.books.rings, time.monotonic_ns(), -1
+
+    def at_rest() -> bool:
+        nonlocal last_ns, seen
+        now_ns = time.monotonic_ns()
+        kicks = int(rings["kicks"][rings["vm"] == vm].sum())
+        if kicks != seen:
+            seen, last_ns = kicks, now_ns
+        return now_ns - last_ns > REST_NS
+
+    wait_until(at_rest, 30, "the guest's rings were at rest")
 
 
 def test_a_vm_that_ends_leaves_no_slot_taken(armed: Armed, image: GuestImage) -> None:

@@ -46,13 +46,20 @@ def service(run: Callable[..., str]) -> Callable[..., str]:
 
 
 @pytest.fixture
-def block_device(
-    run: Callable[..., str], service: Callable[..., str]
-) -> Iterator[Path]:
-    """The disk of a running disk service, as a block device of this host."""
+def file() -> None:
+    """What the disk service has its blocks in, empty."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
     with FILE.open("wb") as file:
         file.truncate(DISK_MIB << 20)
+
+
+@pytest.fixture
+def block_device(
+    run: Callable[..., str],
+    service: Callable[..., str],
+    file: None,  # noqa: ARG001 - comes first
+) -> Iterator[Path]:
+    """The disk of a running disk service, as a block device of this host."""
     service("up", "disk")
     run("modprobe", "aoe", "aoe_iflist=obs-storage")
     wait_until(DEVICE.exists, 30, f"{DEVICE} was there")

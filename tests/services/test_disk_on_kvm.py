@@ -7,12 +7,18 @@ import mmap
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from broken_service import Service
+from pyroute2 import IPRoute
+from pyroute2.ethtool.ethtool import Ethtool
+from traces import parked_bytes
 
 from observer.guests.waiting import wait_until
 from observer.services.folder import RUNTIME, ServiceFolder
@@ -60,9 +66,65 @@ def test_a_filesystem_holds_on_it(
     for at, data in written.items():
         assert os.preadv(device, [buffer], at) == BLOCK
         assert buffer[:] == data
-        with FILE.open("rb") as file:
-            file.seek(at)
-            assert file.read(BLOCK) == data
+        assert block_in_file(at) == data
+
+
+def block_in_file(at: int) -> bytes:
+    with FILE.open("rb") as file:
+        file.seek(at)
+        return file.read(BLOCK)
+
+
+def test_a_block_that_was_sent_twice_keeps_what_was_written(device: int) -> None:
+    """Its writer goes on when the first is answered; the second still waits."""
+    written, later = b"written." * (BLOCK // 8), b"later..." * (BLOCK // 8)
+    buffer, other = mmap.mmap(-1, BLOCK), mmap.mmap(-1, BLOCK)
+    for n in range(50):
+        os.pwrite(device, other, n * BLOCK)  # it knows its round trip
+    buffer[:], at = written, 1000 * BLOCK
+    thread = threading.Thread(target=os.pwrite, args=(device, buffer, at))
+    disk = Service("disk")
+    with IPRoute() as ip:
+        (tap,) = ip.link_lookup(ifname="obs-disk")
+        for count in (1, 2):
+            ip.tc("change", "plug", tap, action="TCQ_PLUG_BUFFER")
+            if count == 1:
+                thread.start()
+            wait_until(
+                lambda c=count: parked_bytes(disk) > c * BLOCK, 30, "it was sent"
+            )
+        ip.tc("change", "plug", tap, action="TCQ_PLUG_RELEASE_ONE")
+        wait_until(lambda: block_in_file(at) == written, 30, "the first was served")
+        thread.join(1.0)
+        if not thread.is_alive():
+            buffer[:] = later
+        ip.tc("change", "plug", tap, action="TCQ_PLUG_RELEASE_INDEFINITE")
+        thread.join(60)
+        assert not thread.is_alive()
+        wait_until(lambda: not parked_bytes(disk), 30, "nothing waited")
+    for n in range(50):
+        os.pwrite(device, other, n * BLOCK)  # served after all that waited
+    assert block_in_file(at) == written
+
+
+@pytest.mark.usefixtures("file")
+def test_a_bridge_of_others_that_sends_by_reference_is_refused() -> None:
+    """With what to do; it stays as it was."""
+    argv = [sys.executable, "-m", "observer", "service", "up", "disk"]
+    with IPRoute() as ip, Ethtool() as ethtool:
+        ip.link("add", ifname="obs-storage", kind="bridge")
+        (bridge,) = ip.link_lookup(ifname="obs-storage")
+        try:
+            done = subprocess.run(
+                argv, capture_output=True, text=True, check=False, timeout=60
+            )
+            features = ethtool.get_features("obs-storage").features
+            assert not ip.link_lookup(ifname="obs-disk")
+        finally:
+            ip.link("del", index=bridge)
+    assert done.returncode, done.stdout
+    assert "ethtool -K obs-storage sg off" in done.stderr
+    assert features["tx-scatter-gather"].enable
 
 
 class Writer:

@@ -23,7 +23,7 @@ from broken_service import (
     caring_for,
     check_arrived,
 )
-from traces import Journal, Lives, parked_bytes, traces
+from traces import Journal, Lives, changed, parked_bytes, traces
 
 from observer.errors import DeadlineError
 from observer.guests.traffic import Flow
@@ -142,12 +142,13 @@ class Scene:
         )
         try:
             wait_until(
-                lambda: traces(self.service, self.folder) == before,
+                lambda: not changed(before, traces(self.service, self.folder)),
                 10,
                 "all was as before",
             )
-        finally:
-            assert traces(self.service, self.folder) == before, why
+        except DeadlineError as e:
+            found = changed(before, traces(self.service, self.folder))
+            raise AssertionError((found, why)) from e
 
 
 @contextmanager

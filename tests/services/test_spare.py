@@ -10,7 +10,14 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from broken_service import Service, Writer, caring_for, check_arrived, mended
+from broken_service import (
+    Service,
+    Writer,
+    caring_for,
+    check_arrived,
+    check_mended_once,
+    mended,
+)
 
 from observer.guests.traffic import Flow
 from observer.model import StepKind, VerdictKind
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from observer.demo.voice import Voice
-    from observer.model import Verdict
+    from observer.model import Outcome, Verdict
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 
@@ -35,13 +42,16 @@ FAULTS = ("service-hang", "service-crash", "kill")
 SWITCH = StepKind.SWITCH_TO_SPARE
 
 
-def of_services(voice: Voice) -> list[Verdict]:
+def of_services(voice: Voice) -> tuple[list[Verdict], list[Outcome]]:
     """Not of a vhost worker that waits for a CPU while a spare is started.
 
     The emulated host has two; such a verdict is true, and nobody is restarted for it.
     """
     starved = VerdictKind.BACKEND_STARVED
-    return [verdict for verdict in voice.since(0) if verdict.kind is not starved]
+    return (
+        [verdict for verdict in voice.since(0) if verdict.kind is not starved],
+        [outcome for outcome in voice.outcomes() if outcome.kind is not starved],
+    )
 
 
 def test_a_spare_serves_at_once_and_no_frame_is_lost(
@@ -70,7 +80,7 @@ def test_a_spare_serves_at_once_and_no_frame_is_lost(
             found += net.salvaged()
             out.wait_for(30)
             back.wait_for(30)
-        assert len(of_services(voice)) == len(FAULTS) * ROUNDS, voice.since(0)
+        check_mended_once(*of_services(voice), len(FAULTS) * ROUNDS)
     check_arrived(out, found)
     check_arrived(back, found)
 
@@ -89,7 +99,7 @@ def test_a_disks_spare_writes_when_the_other_is_gone(
                     took_ms = mended(voice, service, fault, SWITCH)
                     record_property(f"{round_} disk {fault}", took_ms)
             writer.wait_for(10)
-        assert len(of_services(voice)) == len(FAULTS) * ROUNDS, voice.since(0)
+        check_mended_once(*of_services(voice), len(FAULTS) * ROUNDS)
     assert not writer.errors
 
 
@@ -104,9 +114,12 @@ def test_a_spare_that_fails_is_replaced(
             flow.wait_for(30)
             before = net.record()
             mended(voice, net, fault, StepKind.RESTART_SERVICE, spare=True)
+            net.wait_for_spare()
             now = net.record()
             flow.wait_for(30)
         assert now.pid == before.pid
         assert now.spare not in (None, before.spare)
-        assert [v.subject for v in of_services(voice)] == ["net/spare"]
+        verdicts, outcomes = of_services(voice)
+        check_mended_once(verdicts, outcomes, 1)
+        assert verdicts[0].subject == "net/spare"
     check_arrived(flow, 0)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import re
 import sqlite3
 import threading
-from contextlib import closing
+from collections import Counter
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -46,8 +47,11 @@ class Lives(threading.Thread):
 
 
 def _descriptors(pid: int) -> list[str]:
-    links = Path(f"/proc/{pid}/fd").iterdir()
-    return sorted(NUMBERS.sub("", str(link.readlink())) for link in links)
+    found = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            found.append(NUMBERS.sub("", str(link.readlink())))
+    return sorted(found)
 
 
 def _ours(process: Path) -> str | None:
@@ -94,6 +98,24 @@ def parked_bytes(service: Service) -> int:
                     "backlog"
                 ]
     return found
+
+
+def changed(
+    before: dict[str, list[Any]], after: dict[str, list[Any]]
+) -> dict[str, list[Any]]:
+    """What is not as before.
+
+    Of a VM's descriptors only what there is more: a connection may have been closing.
+    """
+    return {
+        kind: found
+        for kind, found in after.items()
+        if (
+            Counter(found) - Counter(before[kind])
+            if kind == "VM's"
+            else found != before[kind]
+        )
+    }
 
 
 class Journal:
