@@ -43,7 +43,7 @@ def lock_up(guest: Guest, _stack: ExitStack) -> int:
 
 
 def lose_kick(guest: Guest, _stack: ExitStack) -> int:
-    """Have the guest not write its network's doorbell the next time that it would."""
+    """Have a guest that sends not write its network's doorbell; it has not, by then."""
     return guest.order("lost-kick")
 
 

@@ -20,7 +20,7 @@
 #include <linux/uaccess.h>
 #include <linux/virtio.h>
 
-enum { COM2 = 0x2f8, WORD_MAX = 32 };
+enum { COM2 = 0x2f8, WORD_MAX = 32, KICK_WITHIN_MS = 8000 };
 
 static atomic_t others_gone;
 
@@ -152,12 +152,25 @@ static int lose_next(struct kprobe *probe, atomic_t *one)
 	return err;
 }
 
+/* Whoever orders it while the guest sends knows by the answer that the kick was lost. */
+static int lose_kick(void)
+{
+	int err = lose_next(&kick_probe, &kick_to_lose);
+
+	for (unsigned int waited_ms = 0; !err && atomic_read(&kick_to_lose); waited_ms++) {
+		if (waited_ms == KICK_WITHIN_MS)
+			return atomic_cmpxchg(&kick_to_lose, 1, 0) ? -ETIMEDOUT : 0;
+		msleep(1);
+	}
+	return err;
+}
+
 static int obey(const char *word)
 {
 	unsigned int cpu;
 
 	if (!strcmp(word, "lost-kick"))
-		return lose_next(&kick_probe, &kick_to_lose);
+		return lose_kick();
 	if (!strcmp(word, "lost-call"))
 		return lose_next(&call_probe, &call_to_lose);
 
