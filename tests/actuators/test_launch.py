@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from observer.inventory.command_line import CommandLine
 
-pytestmark = pytest.mark.nested  # only root becomes another user
+# Only root becomes another user.
+pytestmark = [pytest.mark.nested, pytest.mark.newest]
 
 USER, GROUP, MORE = 64_200, 64_201, (64_202, 64_203)
 LIMIT = 321

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from observer.guests.images import GuestImage
 
-pytestmark = [pytest.mark.guest, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.guest, pytest.mark.newest, pytest.mark.timeout(600)]
 
 FACED = {"fg": ("nic-hang",), "tfd-xen-like": ("nic-hang",)}
 PERIOD_MS = 10.0

@@ -11,7 +11,12 @@ from observer.guests.waiting import wait_until
 from observer.inject.faults import GUEST_FAULTS
 from observer.inject.injection import inject
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.newest,
+    pytest.mark.vm,
+    pytest.mark.timeout(600),
+]
 
 SECONDS = 60
 NS_PER_S = 10**9

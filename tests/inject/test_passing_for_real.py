@@ -14,7 +14,12 @@ from observer.inject.faults import GUEST_FAULTS
 from observer.inject.injection import inject
 from observer.inject.starvation import vhost_workers
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.newest,
+    pytest.mark.vm,
+    pytest.mark.timeout(600),
+]
 
 SECONDS = 60
 NS_PER_S = 10**9

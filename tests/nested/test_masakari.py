@@ -17,7 +17,12 @@ from observer.guests.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.newest,
+    pytest.mark.vm,
+    pytest.mark.timeout(400),
+]
 
 INSTANCE = "3d84f07c-9b19-4cc6-9d25-c2a5e8a7a6f0"
 # As libvirt begins the command line of an instance; it runs its BIOS.

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(500)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.newest,
+    pytest.mark.vm,
+    pytest.mark.timeout(500),
+]
 
 POLICY = """
 [repair]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.service,
+    pytest.mark.newest,
     pytest.mark.timeout(300),
 ]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.guest,
+    pytest.mark.newest,
     pytest.mark.timeout(600),
 ]
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.guest,
+    pytest.mark.newest,
     pytest.mark.timeout(600),
 ]
 

@@ -30,7 +30,11 @@ from observer.services.record import READY, Record, read_record
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.service, pytest.mark.usefixtures("leave_to_break")]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.newest,
+    pytest.mark.usefixtures("leave_to_break"),
+]
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "2"))
 PROGRAM = Path(__file__).with_name("keeper_that_dies.py")

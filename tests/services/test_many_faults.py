@@ -37,6 +37,7 @@ SOCKET = Path("/run/observer/socket")
 
 pytestmark = [
     pytest.mark.service,
+    pytest.mark.newest,
     pytest.mark.usefixtures("spares"),
     pytest.mark.timeout(400 + 30 * FAULTS),
 ]

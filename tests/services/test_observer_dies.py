@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
     from observer.demo.voice import Voice
 
-pytestmark = [pytest.mark.service, pytest.mark.usefixtures("leave_to_break")]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.newest,
+    pytest.mark.usefixtures("leave_to_break"),
+]
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "2"))
 SLACK_NS = 1_500_000_000

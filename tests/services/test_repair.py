@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-pytestmark = [pytest.mark.service, pytest.mark.usefixtures("leave_to_break")]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.newest,
+    pytest.mark.usefixtures("leave_to_break"),
+]
 
 ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 

@@ -34,6 +34,7 @@ ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 
 pytestmark = [
     pytest.mark.service,
+    pytest.mark.newest,
     pytest.mark.usefixtures("spares"),
     pytest.mark.timeout(300 + 200 * ROUNDS),
 ]

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-pytestmark = [pytest.mark.service, pytest.mark.usefixtures("leave_to_break")]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.newest,
+    pytest.mark.usefixtures("leave_to_break"),
+]
 
 # What ProtectSystem=strict and ProtectKernelTunables=yes do, but for these places.
 READ_ONLY = """
