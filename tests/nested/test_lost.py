@@ -216,7 +216,8 @@ def test_a_lost_call_is_made_up_for(guest: Guest, tmp_path: Path) -> None:
             assert answers(guest, round(SECONDS)), voice.notes()
             answered_ns = time.monotonic_ns()
             seconds = SECONDS / TRIES
-            found = outcome_of(voice, VerdictKind.GUEST_HUNG, NAME, since_ns, seconds)
+            hung = VerdictKind.GUEST_HUNG
+            found = outcome_of(voice, hung, "guest", since_ns, seconds)
             assert found is None or answered_ns > found.monotonic_ns - found.took_ns
             return found
 
