@@ -83,6 +83,7 @@ class Watch:
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
+        self._is_news = False
         self._rechecking: asyncio.Task[None] | None = None
         self._rehearsals: dict[tuple[SuspicionKind, int], asyncio.Task[Look]] = {}
 
@@ -128,6 +129,8 @@ class Watch:
         vm = self.vms.get(suspicion.vm)
         if vm is None:
             await self._settle()
+            if self._is_of_the_dead(suspicion):
+                return
             vm = self.vms.get(suspicion.vm) or Vm(
                 suspicion.tgid, 0, f"pid-{suspicion.tgid}", suspicion.vm
             )
@@ -135,6 +138,11 @@ class Watch:
         self._conclude(vm, look, self._looks.server_pid(vm, suspicion))
         if suspicion.kind is SuspicionKind.EXITED and suspicion.tgid == vm.pid:
             await self._bury(vm, look)
+
+    def _is_of_the_dead(self, suspicion: Suspicion) -> bool:
+        """Whether a back end has ended whose VM is gone: that has its verdict."""
+        vmm = int(self.books.vms[suspicion.vm]["tgid"])
+        return suspicion.kind is SuspicionKind.EXITED and vmm != suspicion.tgid
 
     def _conclude(self, vm: Vm, look: Look, server: int) -> None:
         if not isinstance(look, Confirmed):
@@ -185,12 +193,15 @@ class Watch:
 
     def discover(self) -> None:
         """Read VMs and back ends anew, soon; many calls make one scan."""
+        self._is_news = True
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle_later())
 
     async def _settle_later(self) -> None:
-        await asyncio.sleep(SETTLE_SECONDS)
-        await self._settle()
+        while self._is_news:  # a scan may have passed by what was told meanwhile
+            await asyncio.sleep(SETTLE_SECONDS)
+            self._is_news = False
+            await self._settle()
 
     async def _settle(self) -> None:
         slots = np.flatnonzero(self.books.vms["tgid"])

@@ -108,18 +108,24 @@ class RestartVm:
     async def _gone_back_ends(
         self, verdict: Verdict, vmm: CommandLine
     ) -> list[CommandLine]:
-        """Those that it needs, and that have died: at each socket the last one."""
+        """Those that it needs, and that have died: at each socket the last one.
+
+        UnfitError where one of them cannot be started.
+        """
         needed: dict[tuple[str, ...], CommandLine] = {}
         for line in self._recorded.back_ends_of(verdict.vm, verdict.pid):
             sockets = shared_sockets(line.argv, vmm.argv)
             if paths := tuple(socket["path"] for socket in sockets):
                 needed[paths] = line
-        return [
+        gone = [
             line
             for line in needed.values()
             if is_gone(line.pid, line.start_ticks, self._proc)
             and await asyncio.to_thread(find_running, self._proc, line) is None
         ]
+        for line in gone:
+            self._check(verdict.vm, line, is_vmm=False)
+        return gone
 
     def _hook(self, name: str) -> tuple[str, ...]:
         """What the policy has run for it; nothing: its own command line."""
@@ -171,13 +177,12 @@ class RestartVm:
             return
         line = self._line(verdict)
         servers = await self._gone_back_ends(verdict, line)
-        for server in servers:
-            self._check(verdict.vm, server, is_vmm=False)
         await self._end_old(verdict)
         for server in servers:
             await self._start(server)
         pid = await asyncio.to_thread(find_running, self._proc, line)
-        await self._wait(verdict, line, pid or await self._start(line))
+        pid = pid or await self._start(line)
+        await self._wait(verdict, line, pid, {server.pid for server in servers})
 
     async def _end_old(self, verdict: Verdict) -> None:
         ticks = self._ticks(verdict)
@@ -186,8 +191,13 @@ class RestartVm:
         elif self._is_alive(verdict):
             raise UnfitError(f"process {verdict.pid} may not be {verdict.vm} any more")
 
-    async def _wait(self, verdict: Verdict, line: CommandLine, pid: int) -> None:
-        """Until it runs a guest; ProgramError where it ends before that."""
+    async def _wait(
+        self, verdict: Verdict, line: CommandLine, pid: int, started: set[int]
+    ) -> None:
+        """Until it runs a guest; ProgramError where it ends before that.
+
+        A back end may die a moment after its VM: QEMU would wait for it for good.
+        """
         ticks = look_at_task(self._proc / str(pid)).start_ticks
         goes_on = "-daemonize" in line.argv or "--daemonize" in line.argv
         while not self._successor(verdict):
@@ -196,3 +206,7 @@ class RestartVm:
                     f"{line.program} ended at once: see {line.stdout} for its reason."
                 )
             await asyncio.sleep(LOOK_SECONDS)
+            for server in await self._gone_back_ends(verdict, line):
+                if server.pid not in started:
+                    started.add(server.pid)
+                    await self._start(server)

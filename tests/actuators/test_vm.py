@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,6 +163,33 @@ def test_a_back_end_that_has_died_with_it_is_started_first(
         with pytest.raises(UnfitError, match="web's qemu-storage-daemon cannot be"):
             asyncio.run(host.actuator.act(repair(line.pid)))
         assert not is_gone(line.pid, line.start_ticks)
+
+
+def test_a_back_end_that_dies_after_it_is_started_once_it_has(
+    host: Host, running: Running
+) -> None:
+    """Both were killed, and it was not gone yet when its VM was started again."""
+    with (
+        running("qemu-storage-daemon", "--export", "addr.path=/run/d") as dying,
+        running(VMM, "-chardev", "socket,path=/run/d") as line,
+    ):
+        host.line, host.back_ends = line, [dying]
+
+        async def start_as_qemu_does(started: CommandLine) -> int:
+            """It waits for its back end before it runs a guest."""
+            if started is line:
+                os.kill(dying.pid, signal.SIGKILL)
+                child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 - at once
+                host.children.append(child)
+                return child.pid
+            host.vms.append(vm_of(line, host.children[0].pid))
+            return await host.start(started)
+
+        named = lambda _name: host.vms  # noqa: E731
+        restart = RestartVm(named, host, VOUCHED, start=start_as_qemu_does)  # type: ignore[arg-type]
+        asyncio.run(asyncio.wait_for(restart.act(repair(line.pid)), 30))
+
+    assert [started.argv for started in host.started] == [dying.argv]
 
 
 def test_one_that_ends_at_once_is_an_error(host: Host, running: Running) -> None:

@@ -76,6 +76,7 @@ def left_by_repairs(guest: Guest) -> Iterator[None]:
     try:
         yield
     finally:
+        sys.stdout.write(f"{last_words(guest)}\n")
         for pid in (guest.pid, guest.disk_pid):
             end(pid)
 
@@ -198,6 +199,7 @@ def test_a_guest_is_started_again_and_others_are_not(
 ) -> None:
     """Crashed, stopped, and with its disk; it outlives the observer.  Others stay."""
     repaired = Result.REPAIRED, StepKind.RESTART_VM, ""
+    database = tmp_path / "state/command-lines.db"
     with (
         linux_guest(GuestSpec("web", subnet=31), image) as guest,
         linux_guest(GuestSpec("other", subnet=32), image) as other,
@@ -206,6 +208,7 @@ def test_a_guest_is_started_again_and_others_are_not(
         with caring(tmp_path) as voice:
             for name in ("web", "other"):
                 wait_until(lambda n=name: f"vm: {n} " in voice.notes(), SECONDS, name)
+            wait_until(lambda: records(database, guest.pid) == 1, SECONDS, "its record")
             dead = other.pid
             inject("vmm-crash", other, GUEST_FAULTS)
             assert voice.wait(lambda v: v.vm == "other", SECONDS) is not None
@@ -237,7 +240,7 @@ def test_a_guest_is_started_again_and_others_are_not(
             assert not [argv for argv in running if b"guest=other," in argv]
         guest.order("ping")
     assert not unfinished(tmp_path)
-    assert (tmp_path / "state/command-lines.db").stat().st_mode & 0o777 == 0o600
+    assert database.stat().st_mode & 0o777 == 0o600
 
 
 def test_one_that_fell_while_no_observer_was_there_is_started_by_the_next(

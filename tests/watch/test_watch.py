@@ -4,17 +4,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from observer.clock import MS
 from observer.inventory.guest_memory import RingWords
+from observer.inventory.vmm import read_vms
 from observer.kernel.cells import RingKind
 from observer.model import SuspicionKind, VerdictKind
 
 if TYPE_CHECKING:
     from conftest import Scene
+
+    from observer.model import Vm
 
 CASES = [
     kind
@@ -37,6 +41,50 @@ def test_a_thousand_vms_at_once_are_read_in_one_scan(scene: Scene) -> None:
         f"vm{slot}" for slot in range(1000)
     }
     assert scene.watch.vms[999].taps == ("tap-vm999",)
+    assert not scene.said
+
+
+def test_what_is_told_during_a_scan_is_not_passed_by(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A VM that began when its folder had been read already has another scan."""
+    scene.add_vm(0, "first")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    scans = 0
+
+    def read_late(*args: Any) -> list[Vm]:
+        nonlocal scans
+        scans += 1
+        found = read_vms(*args)
+        if scans == 1:
+            scene.add_vm(1, "second")
+            scene.raise_(SuspicionKind.NOTE_VM, 1)
+            loop.call_soon_threadsafe(scene.watch.hear)
+        return found
+
+    monkeypatch.setattr("observer.watch.read_vms", read_late)
+
+    async def watch() -> None:
+        nonlocal loop
+        loop = asyncio.get_running_loop()
+        await scene.settled()
+
+    loop: asyncio.AbstractEventLoop
+    asyncio.run(watch())
+
+    assert [vm.name for vm in scene.watch.vms.values()] == ["first", "second"]
+    assert scans == 2
+
+
+def test_a_back_end_that_outlived_its_vm_has_no_verdict(scene: Scene) -> None:
+    """Both were killed; the VM's end has been told, and its slot is free."""
+    scene.add_vm(0, "web")
+    scene.raise_(SuspicionKind.EXITED, 0)
+    scene.books.vms[0] = 0
+    scene.books.raised[0] = msgspec.structs.replace(scene.books.raised[0], tgid=4711)
+
+    asyncio.run(scene.settled())
+
     assert not scene.said
 
 
