@@ -79,7 +79,7 @@ def test_what_is_told_during_a_scan_is_not_passed_by(
 def test_a_back_end_that_outlived_its_vm_has_no_verdict(scene: Scene) -> None:
     """Both were killed; the VM's end has been told, and its slot is free."""
     scene.add_vm(0, "web")
-    scene.raise_(SuspicionKind.EXITED, 0)
+    scene.raise_(SuspicionKind.EXITED, 0, 9)
     scene.books.vms[0] = 0
     scene.books.raised[0] = msgspec.structs.replace(scene.books.raised[0], tgid=4711)
 
