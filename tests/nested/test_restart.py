@@ -50,8 +50,12 @@ do = "restart-vm"
 deadline = "2m"
 [[repair.ladders.backend-hung]]
 do = "restart-backend"
-deadline = "10s"
+deadline = "1m"
+[[repair.ladders.backend-crashed]]
+do = "restart-backend"
+deadline = "1m"
 """
+"""In an emulated host that others load as well, a step may take long."""
 LOCK = Path("/run/observer/lock")
 SECONDS = 60
 BOOT_SECONDS = 150
