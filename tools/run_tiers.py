@@ -57,7 +57,7 @@ class Tally:
 
 def _nested(kernel: str, kind: str, markers: str) -> Tier:
     # Twice what the longest takes: one that stands still is found out, and begun again.
-    in_host = ("testbed", "run", "--kernel", kernel, "--timeout", "1800")
+    in_host = ("testbed", "run", "--kernel", kernel, "--timeout", "2700")
     return Tier(f"{kernel}{kind}", (".venv/bin/observer", *in_host, "--"), markers)
 
 

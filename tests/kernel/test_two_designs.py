@@ -21,7 +21,12 @@ from observer.model import SuspicionKind
 from observer.testbed.kernel import fetch
 from observer.testbed.nested import checkout
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.newest,
+    pytest.mark.vm,
+    pytest.mark.timeout(600),
+]
 
 BPFFS = Path("/sys/fs/bpf/two-designs")
 OBJECTS = checkout() / "observer/bpf"

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from observer.demo.voice import Voice
     from observer.guests.images import GuestImage
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(400)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.newest,
+    pytest.mark.vm,
+    pytest.mark.timeout(400),
+]
 
 PINS = Path("/sys/fs/bpf/observer")
 
