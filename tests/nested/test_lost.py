@@ -203,7 +203,8 @@ def test_a_lost_kick_is_made_up_for(
             return outcome_of(voice, hung, subject, since_ns, seconds)
 
         outcome = lose("lost-kick", guest, heard)
-        assert (outcome.result, outcome.step) == (Result.REPAIRED, step), voice.notes()
+        by = outcome.result, outcome.step
+        assert by == (Result.REPAIRED, step), f"{outcome.why} {voice.notes()}"
         sends_again(guest)
 
 
