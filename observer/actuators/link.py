@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["BounceLink"]
 
 ANSWER_SECONDS = 1.0
+LOOK_SECONDS = 0.001
 
 
 class _Filter(msgspec.Struct, frozen=True):
@@ -71,9 +72,20 @@ class BounceLink:
         if not served:
             raise UnfitError(f"{names_of(rings)} of {vm.name} is not vhost's")
         for ring in served:  # QEMU waits for it, with all its guest's devices
-            if look_at_task(self._proc / str(ring.server)).state != "S":
+            if self._state_of(ring) not in "RS":
                 raise UnfitError(f"{repair.verdict.subject} would hold up its VMM")
         return vm, served
+
+    def _state_of(self, ring: Ring) -> str:
+        return look_at_task(self._proc / str(ring.server)).state
+
+    async def _at_rest(self, repair: Repair) -> None:
+        """Once their worker sleeps; one that spins never does, and the time is over.
+
+        It may be at work for the other ring of the NIC.
+        """
+        while any(self._state_of(r) != "S" for r in self._whom(repair)[1]):  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _doorbells(self, vm: Vm, rings: Iterable[Ring]) -> list[int]:
         """Of all rings of their devices: one may not have been kicked yet."""
@@ -96,6 +108,7 @@ class BounceLink:
             for name in await self._names(vm, rings)
             for up in (False, True)
         ]
+        await self._at_rest(repair)
         bounce = asyncio.create_task(commands(socket, orders, ANSWER_SECONDS))
         self._bounces.add(bounce)
         bounce.add_done_callback(self._bounces.discard)

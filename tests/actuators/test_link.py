@@ -201,14 +201,31 @@ def test_a_qemu_that_refuses_is_one_sentence(host: Host) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("state", ["D", "R"])
-def test_a_worker_that_is_at_work_would_hold_up_its_vmm(host: Host, state: str) -> None:
+def test_a_worker_that_is_stuck_would_hold_up_its_vmm(host: Host) -> None:
     """QEMU waits for it, and its guest for QEMU."""
     host.owes(TRANSMIT)
-    host.put(WORKER, "vhost-100", state)
+    host.put(WORKER, "vhost-100", "D")
 
     with pytest.raises(UnfitError, match="would hold up its VMM"):
         bounce(host).plan(host.repair())
+
+
+def test_a_worker_that_is_at_work_is_left_to_come_to_rest(host: Host) -> None:
+    """It may serve the other ring; one that spins for good is never interfered with."""
+
+    async def main() -> None:
+        async with listening(host, device("nic0", 0xFE00_0000)) as qemu:
+            act = asyncio.create_task(bounce(host).act(host.repair()))
+            await asyncio.wait([act], timeout=0.1)
+            assert not act.done()
+            assert OFF not in qemu.heard
+            host.put(WORKER, "vhost-100", "S")
+            await asyncio.wait_for(act, 30)
+            assert qemu.heard == [ASKED, OFF, ON]
+
+    host.owes(TRANSMIT)
+    host.put(WORKER, "vhost-100", "R")
+    asyncio.run(main())
 
 
 def test_a_plan_says_where(host: Host) -> None:
