@@ -49,12 +49,9 @@ rates = { vm = 1000, host = 1000, window = "1m" }
 [paths]
 state = "STATE"
 """
-LADDER = """
-[[repair.ladders.backend-hung]]
+RUNG = """
+[[repair.ladders.{}]]
 do = "{}"
-deadline = "30s"
-[[repair.ladders.guest-hung]]
-do = "re-call"
 deadline = "30s"
 """
 """In an emulated host that others load as well, a step may take long."""
@@ -68,11 +65,11 @@ def guest(image: GuestImage) -> Iterator[Guest]:
 
 
 @contextmanager
-def caring(folder: Path, step: StepKind) -> Iterator[Voice]:
-    """An observer that mends the guest's back ends by a step, and has seen it."""
+def caring(folder: Path, kind: VerdictKind, *steps: StepKind) -> Iterator[Voice]:
+    """An observer that mends what is wrong with the guest, and has seen it."""
     config = folder / "observer.toml"
     care = CARE.replace("STATE", str(folder / "state"))
-    config.write_text(care + LADDER.format(step))
+    config.write_text(care + "".join(RUNG.format(kind, step) for step in steps))
     with observer_running(folder / "log", "--config", str(config)) as voice:
         wait_until(lambda: f"vm: {NAME} " in voice.notes(), SECONDS, "it was seen")
         yield voice
@@ -194,12 +191,12 @@ def test_a_lost_kick_is_made_up_for(
     guest: Guest, tmp_path: Path, step: StepKind
 ) -> None:
     """By a kick; or, where the policy says so, by a bounce of its link."""
-    with caring(tmp_path, step) as voice, spoken_to(guest):
+    hung = VerdictKind.BACKEND_HUNG
+    with caring(tmp_path, hung, step) as voice, spoken_to(guest):
         be_busy(guest)
 
         def heard(since_ns: int) -> Outcome | None:
             subject, seconds = f"vhost-{guest.pid}", SECONDS / TRIES
-            hung = VerdictKind.BACKEND_HUNG
             return outcome_of(voice, hung, subject, since_ns, seconds)
 
         outcome = lose("lost-kick", guest, heard)
@@ -211,14 +208,13 @@ def test_a_lost_kick_is_made_up_for(
 def test_a_lost_call_is_made_up_for(guest: Guest, tmp_path: Path) -> None:
     """A guest that sleeps over what it was sent is called again."""
     assert answers(guest)
-    with caring(tmp_path, StepKind.RE_KICK) as voice:
+    hung = VerdictKind.GUEST_HUNG
+    with caring(tmp_path, hung, StepKind.RE_CALL) as voice:
 
         def heard(since_ns: int) -> Outcome | None:
             assert answers(guest, round(SECONDS)), voice.notes()
             answered_ns = time.monotonic_ns()
-            seconds = SECONDS / TRIES
-            hung = VerdictKind.GUEST_HUNG
-            found = outcome_of(voice, hung, "guest", since_ns, seconds)
+            found = outcome_of(voice, hung, "guest", since_ns, SECONDS / TRIES)
             assert found is None or answered_ns > found.monotonic_ns - found.took_ns
             return found
 
@@ -228,14 +224,13 @@ def test_a_lost_call_is_made_up_for(guest: Guest, tmp_path: Path) -> None:
 
 
 def test_a_back_end_that_was_stopped_goes_on(guest: Guest, tmp_path: Path) -> None:
-    """A process that serves the guest's disk."""
-    since_ns = time.monotonic_ns()
+    """A process that serves the guest's disk; that a kick does not help it is seen."""
+    since_ns, hung = time.monotonic_ns(), VerdictKind.BACKEND_HUNG
     with (
-        caring(tmp_path, StepKind.CONTINUE) as voice,
+        caring(tmp_path, hung, StepKind.RE_KICK, StepKind.CONTINUE) as voice,
         inject("backend-hang", guest, GUEST_FAULTS),
     ):
         name = program_of(PROC, guest.disk_pid)
-        hung = VerdictKind.BACKEND_HUNG
         outcome = outcome_of(voice, hung, name, since_ns, SECONDS)
         assert outcome is not None, voice.notes()
         by = outcome.result, outcome.step
