@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from run_tiers import TIERS, Tally, closing_line, read_tally
+from run_tiers import TIERS, Tally, closing_line, files_in, read_tally
 
 from observer.testbed.kernel import KERNELS
 
@@ -45,6 +45,13 @@ def test_the_closing_line_is_like_pytests():
 
     assert line.strip("=") == " 1 failed, 5 passed in 83.46s (0:01:23) "
     assert len(line) == 80
+
+
+def test_each_file_with_tests_is_taken_once():
+    """As they come; what else pytest says names none."""
+    said = "tests/b.py::test_x[1]\ntests/b.py::test_y\ntests/a.py::test_z\n\n3 tests\n"
+
+    assert files_in(said) == ["tests/b.py", "tests/a.py"]
 
 
 def test_every_test_has_its_tier():
