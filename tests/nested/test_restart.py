@@ -163,30 +163,41 @@ def repair_by_hand(name: str) -> str:
     ).stdout
 
 
+def hang_back_end(guest: Guest) -> None:
+    """Stop it as it is, in the midst of what the guest writes."""
+    os.kill(guest.disk_pid, signal.SIGSTOP)
+
+
+def crash_back_end(guest: Guest) -> None:
+    os.kill(guest.disk_pid, signal.SIGKILL)
+
+
 def test_a_guest_writes_on_when_its_back_end_is_started_again(
     image: GuestImage, tmp_path: Path
 ) -> None:
-    """Killed and stopped in the midst of writes; no write fails, none is missed."""
+    """Killed and stopped in the midst of writes; no write fails, none is missed.
+
+    The guest writes one block after another, as the policy has promised.
+    """
     repaired = Result.REPAIRED, StepKind.RESTART_BACKEND, ""
     with (
-        linux_guest(GuestSpec("web", subnet=30, vcpus=2), image) as guest,
+        linux_guest(GuestSpec("web", subnet=30), image) as guest,
         left_by_repairs(guest),
         caring(tmp_path) as voice,
     ):
         wait_until(lambda: "vm: web " in voice.notes(), SECONDS, "it saw the guest")
         vmm = guest.pid
-        for _ in range(2):
-            guest.order("busy write")
+        guest.order("busy write")
         goes_on_writing(guest)
-        for fault in ("backend-crash", "backend-hang", "backend-crash"):
-            before = guest.disk_pid
-            assert by(outcome_of(voice, fault, guest)) == repaired
+        for breaks in (crash_back_end, hang_back_end):
+            before, since_ns = guest.disk_pid, time.monotonic_ns()
+            breaks(guest)
+            assert by(outcome_since(voice, guest.name, since_ns)) == repaired
             assert guest.disk_pid != before
             assert status(guest.disk_pid)["PPid"] == "1"
-            guest.order("busy write")  # the fault may have brought the load to rest
             goes_on_writing(guest)
         wait_until(
-            lambda: voice.notes().count("recovered: web: qemu-storage-daemon") == 3,
+            lambda: voice.notes().count("recovered: web: qemu-storage-daemon") == 2,
             *(SECONDS, "the verdicts were closed"),
         )
         guest.order("idle")
@@ -201,32 +212,31 @@ def test_a_guest_writes_on_when_its_back_end_is_started_again(
 def test_a_guest_is_started_again_and_others_are_not(
     image: GuestImage, tmp_path: Path
 ) -> None:
-    """Crashed, stopped, and with its disk; it outlives the observer.  Others stay."""
+    """Stopped, and killed with its disk; it outlives the observer.  Others stay."""
     repaired = Result.REPAIRED, StepKind.RESTART_VM, ""
     database = tmp_path / "state/command-lines.db"
     with (
         linux_guest(GuestSpec("web", subnet=31), image) as guest,
-        linux_guest(GuestSpec("other", subnet=32), image) as other,
         left_by_repairs(guest),
     ):
         with caring(tmp_path) as voice:
-            for name in ("web", "other"):
-                wait_until(lambda n=name: f"vm: {n} " in voice.notes(), SECONDS, name)
-            wait_until(lambda: records(database, guest.pid) == 1, SECONDS, "its record")
-            dead = other.pid
-            inject("vmm-crash", other, GUEST_FAULTS)
+            with subprocess.Popen(bare_vmm("other")) as other:
+                for name in ("web", "other"):
+                    seen = f"vm: {name} "
+                    wait_until(lambda s=seen: s in voice.notes(), SECONDS, name)
+                other.kill()
             assert voice.wait(lambda v: v.vm == "other", SECONDS) is not None
             assert "the policy does not care for other" in repair_by_hand("other")
 
-            for fault in ("vmm-crash", "vmm-stop"):
-                before, argv = guest.pid, words(guest.pid)
-                assert by(outcome_of(voice, fault, guest)) == repaired
-                assert guest.pid != before
-                assert not words(before)
-                assert words(guest.pid) == argv
-                assert status(guest.pid)["PPid"] == "1"
-                wait_for_guest(guest)
-                guest.order("ping")
+            wait_until(lambda: records(database, guest.pid) == 1, SECONDS, "its record")
+            before, argv = guest.pid, words(guest.pid)
+            assert by(outcome_of(voice, "vmm-stop", guest)) == repaired
+            assert guest.pid != before
+            assert not words(before)
+            assert words(guest.pid) == argv
+            assert status(guest.pid)["PPid"] == "1"
+            wait_for_guest(guest)
+            guest.order("ping")
 
             vmm, disk, since_ns = guest.pid, guest.disk_pid, time.monotonic_ns()
             for pid in (vmm, disk):
@@ -238,35 +248,33 @@ def test_a_guest_is_started_again_and_others_are_not(
 
             assert Result.ESCALATED not in [o.result for o in voice.outcomes()]
             assert not [o for o in voice.outcomes() if o.vm == "other"]
-            assert other.pid == dead
-            assert not words(dead)
             running = (words(int(p.name)) for p in Path("/proc").glob("[0-9]*"))
-            assert not [argv for argv in running if b"guest=other," in argv]
+            assert not [argv for argv in running if b"guest=other" in argv]
         guest.order("ping")
     assert not unfinished(tmp_path)
     assert database.stat().st_mode & 0o777 == 0o600
 
 
 def test_one_that_fell_while_no_observer_was_there_is_started_by_the_next(
-    image: GuestImage, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     """The kernel has kept the news, and a file its name and command line."""
-    with (
-        linux_guest(GuestSpec("web", subnet=33), image) as guest,
-        left_by_repairs(guest),
-    ):
-        database, dead = tmp_path / "state/command-lines.db", guest.pid
-        with caring(tmp_path) as first:
-            wait_until(lambda: records(database, dead) == 1, SECONDS, "its record")
-            os.kill(int(LOCK.read_text()), signal.SIGKILL)
-            wait_until(lambda: not first.alive(), SECONDS, "the observer was gone")
-        end(dead)
-        with caring(tmp_path) as second:
-            outcome = outcome_since(second, "web", 0)
-        repaired = Result.REPAIRED, StepKind.RESTART_VM, ""
-        assert by(outcome) == repaired, f"{outcome.why} {last_words(guest)}"
-        wait_for_guest(guest)
-        guest.order("ping")
+    database, file = tmp_path / "state/command-lines.db", tmp_path / "pid"
+    argv = bare_vmm("web", "-daemonize", "-pidfile", str(file))
+    subprocess.run(argv, check=True, timeout=SECONDS)
+    dead = int(file.read_text())
+    with caring(tmp_path) as first:
+        wait_until(lambda: records(database, dead) == 1, SECONDS, "its record")
+        os.kill(int(LOCK.read_text()), signal.SIGKILL)
+        wait_until(lambda: not first.alive(), SECONDS, "the observer was gone")
+    end(dead)
+    with caring(tmp_path) as second:
+        outcome = outcome_since(second, "web", 0)
+    assert by(outcome) == (Result.REPAIRED, StepKind.RESTART_VM, ""), outcome
+    pid = int(file.read_text())
+    assert pid != dead
+    assert words(pid).split(b"\0")[:-1] == [word.encode() for word in argv]
+    end(pid)
     assert not unfinished(tmp_path)
 
 
