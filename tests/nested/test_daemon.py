@@ -98,12 +98,6 @@ def test_sigterm_leaves_nothing_in_the_kernel(tmp_path: Path) -> None:
     wait_until(lambda: not ours & loaded_programs(), 30, "the programs were gone")
 
 
-def test_a_second_observer_is_refused(voice: Voice) -> None:
-    """There is one on a host, and the second is told its pid."""
-    assert voice.alive()
-    assert says_one_sentence(observer("run"), str(daemon_pid()), "already")
-
-
 def test_where_it_cannot_work_it_says_why(tmp_path: Path) -> None:
     """No root, bad policy, no place for pins: one sentence with the next step."""
     unknown = tmp_path / "unknown.toml"
@@ -133,34 +127,37 @@ def test_where_it_cannot_work_it_says_why(tmp_path: Path) -> None:
     assert says_one_sentence(observer("run", "--config", str(bpffs)), "/proc/observer")
 
 
-def test_a_silent_monitor_holds_up_nobody(stage: Stage, voice: Voice) -> None:
-    """While one VMM is stopped, and so is its QMP, another's hang is found in time."""
+def test_it_is_asked_and_inhibited_and_a_silent_monitor_holds_up_nobody(
+    stage: Stage, voice: Voice
+) -> None:
+    """Tables, JSON and OCF's exit codes; there is one on a host, as a second is told.
+
+    While one VMM is stopped, and so is its QMP, another's hang is found in time.
+    """
     stage.boot("mute", 1)
     stage.boot("other", 1)
     mute, other = stage.guest("mute"), stage.guest("other")
+    assert says_one_sentence(observer("run"), str(daemon_pid()), "already")
+    status = json.loads(observer("status", "-o", "json").stdout)
+    assert {"mute", "other"} <= {vm["name"] for vm in status["vms"]}
+    assert observer("check", "other").returncode == 0
+    assert observer("check", "nobody").returncode == 7
+
     os.kill(mute.pid, signal.SIGSTOP)
     stopped = voice.wait(lambda v: v.vm == "mute", 10)
     effect_ns = other.order("irqoff-spin")
     hung = voice.wait(lambda v: v.vm == "other", 10)
     os.kill(mute.pid, signal.SIGCONT)
-
     assert stopped is not None
     assert stopped.kind == "vmm-stopped"
     assert hung is not None
     assert hung.kind == "guest-hung"
     assert hung.monotonic_ns - effect_ns < 3_000_000_000
 
-
-def test_status_check_and_inhibit_over_the_socket(stage: Stage, voice: Voice) -> None:
-    """The verbs that ask the daemon give tables, JSON and OCF's exit codes."""
-    stage.boot("asked", 1)
-    status = json.loads(observer("status", "-o", "json").stdout)
-    assert "asked" in [vm["name"] for vm in status["vms"]]
-    assert observer("check", "asked").returncode == 0
-    assert observer("check", "nobody").returncode == 7
-    assert observer("inhibit", "asked", "--for", "5m").returncode == 0
+    assert observer("inhibit", "mute", "--for", "5m").returncode == 0
     assert says_one_sentence(observer("inhibit", "nobody"), "nobody")
-
-    began_ns = stage.guest("asked").order("halt")
-    assert voice.wait(lambda v: v.monotonic_ns > began_ns, 3.0) is None
-    assert observer("resume", "asked").returncode == 0
+    began_ns = mute.order("halt")
+    assert (
+        voice.wait(lambda v: v.vm == "mute" and v.monotonic_ns > began_ns, 3.0) is None
+    )
+    assert observer("resume", "mute").returncode == 0

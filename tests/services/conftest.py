@@ -12,6 +12,7 @@ import pytest
 
 from observer.guests.traffic import host
 from observer.guests.waiting import wait_until
+from observer.services.folder import RUNTIME
 from observer.services.images import images_file
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ ETC = Path("/etc/observer/images.toml")
 FILE = Path("/var/lib/observer/disk.img")
 DEVICE = Path("/dev/etherd/e0.0")
 BRIDGE = Path("/sys/class/net/obs-storage")
+NET = RUNTIME / "net"
 DISK_MIB = 64
 
 
@@ -45,7 +47,7 @@ def service(run: Callable[..., str]) -> Callable[..., str]:
     return lambda *words: run(sys.executable, "-m", "observer", "service", *words)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def file() -> None:
     """What the disk service has its blocks in, empty."""
     FILE.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,7 @@ def file() -> None:
         file.truncate(DISK_MIB << 20)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def block_device(
     run: Callable[..., str],
     service: Callable[..., str],
@@ -69,7 +71,7 @@ def block_device(
     assert not BRIDGE.exists()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def leave_to_break() -> Iterator[None]:
     """Of the services that are started meanwhile."""
     ETC.parent.mkdir(exist_ok=True)
@@ -80,24 +82,31 @@ def leave_to_break() -> Iterator[None]:
     ETC.unlink()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def spares(leave_to_break: None) -> None:  # noqa: ARG001 - changed here
     """Of the services that are started meanwhile: each has one."""
     ETC.write_text(ETC.read_text().replace("spare = false", "spare = true"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def disk(leave_to_break: None, block_device: Path) -> Path:  # noqa: ARG001 - comes first
     """One that may be broken, found by this host."""
     return block_device
 
 
-@pytest.fixture
-def net(leave_to_break: None, service: Callable[..., str]) -> Iterator[None]:  # noqa: ARG001 - comes first
-    """The net service, with leave to break."""
-    service("up", "net")
+@pytest.fixture(scope="module")
+def net_ends(leave_to_break: None, service: Callable[..., str]) -> Iterator[None]:  # noqa: ARG001 - comes first
+    """A net service that a module's tests share is ended after them."""
     yield
     service("down", "net")
+    assert not NET.exists()
+
+
+@pytest.fixture
+def net(net_ends: None, service: Callable[..., str]) -> None:  # noqa: ARG001 - comes last
+    """The net service, with leave to break; a test before may have ended it."""
+    if not NET.exists():
+        service("up", "net")
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING
 import pytest
 from broken_service import Service
 from pyroute2 import IPRoute
-from pyroute2.ethtool.ethtool import Ethtool
 from traces import parked_bytes
 
 from observer.guests.waiting import wait_until
@@ -110,26 +107,6 @@ def test_a_block_that_was_sent_twice_keeps_what_was_written(device: int) -> None
     for n in range(50):
         os.pwrite(device, other, n * BLOCK)  # served after all that waited
     assert block_in_file(at) == written
-
-
-@pytest.mark.usefixtures("file")
-def test_a_bridge_of_others_that_sends_by_reference_is_refused() -> None:
-    """With what to do; it stays as it was."""
-    argv = [sys.executable, "-m", "observer", "service", "up", "disk"]
-    with IPRoute() as ip, Ethtool() as ethtool:
-        ip.link("add", ifname="obs-storage", kind="bridge")
-        (bridge,) = ip.link_lookup(ifname="obs-storage")
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, check=False, timeout=60
-            )
-            features = ethtool.get_features("obs-storage").features
-            assert not ip.link_lookup(ifname="obs-disk")
-        finally:
-            ip.link("del", index=bridge)
-    assert done.returncode, done.stdout
-    assert "ethtool -K obs-storage sg off" in done.stderr
-    assert features["tx-scatter-gather"].enable
 
 
 class Writer:

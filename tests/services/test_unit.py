@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from broken_service import OF_NET, Service, caring_for
+from broken_service import Service, caring_for
 
 from observer.guests.traffic import Flow
 from observer.model import Result
@@ -26,6 +26,8 @@ pytestmark = [
     pytest.mark.usefixtures("leave_to_break"),
 ]
 
+FAULTS = "nic-hang", "kill"
+"""A part is reset over a socket, a service by its keeper; of processes and pidfds."""
 # What ProtectSystem=strict and ProtectKernelTunables=yes do, but for these places.
 READ_ONLY = """
 set -e
@@ -81,7 +83,7 @@ def test_the_units_rights_are_enough(
         (had,) = (x.split()[1] for x in status.splitlines() if x.startswith("CapEff"))
         assert int(had, 16).bit_count() == kept
         assert os.sched_getscheduler(pid) == os.SCHED_RR
-        for count, fault in enumerate(OF_NET, 1):
+        for count, fault in enumerate(FAULTS, 1):
             flow.wait_for(30)
             net.breaks(fault)
             outcome = voice.wait_for_outcome(
@@ -91,6 +93,6 @@ def test_the_units_rights_are_enough(
         flow.wait_for(30)
         assert "net" in run(sys.executable, "-m", "observer", "status")
         results = [outcome.result for outcome in voice.outcomes()]
-        assert results == [Result.REPAIRED] * len(OF_NET), voice.outcomes()
+        assert results == [Result.REPAIRED] * len(FAULTS), voice.outcomes()
         assert "left out" not in voice.notes(), voice.notes()
         assert "error" not in voice.notes(), voice.notes()

@@ -119,8 +119,7 @@ def mend(fault: Fault, voice: Voice, service: Callable[..., str]) -> None:
         say(fault.service, f"reset {fault.reset}")
         back = f"recovered: {fault.service}: {fault.subject} is back"
     else:
-        service("up" if fault.kind.endswith("-crashed") else "down", fault.service)
-        service("up", fault.service)
+        service("restart", fault.service)
         back = f"vm: {fault.service} (pid {pid_of(fault.service)})"
     count = 0 if "pid" in back else seen.count(back)
     wait_until(lambda: voice.notes().count(back) > count, 60, back)
