@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,7 @@ from broken_service import (
     check_mended_once,
     mended,
 )
+from unit_rights import check_rights, under
 
 from observer.demo.voice import observer_running
 from observer.guests.traffic import Flow
@@ -31,7 +33,6 @@ from observer.model import Result
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.service,
@@ -46,15 +47,21 @@ ROUNDS = int(os.environ.get("OBSERVER_ROUNDS", "1"))
 def test_a_net_is_mended_without_losing_a_frame(
     tmp_path: Path,
     hosts: tuple[socket.socket, socket.socket],
+    run: Callable[..., str],
     record_property: Callable[[str, object], None],
 ) -> None:
     """By the finest means that helps, under traffic both ways; all arrive, in order.
 
-    Those that the service had in hand when it died may arrive twice.
+    Those that the service had in hand when it died may arrive twice.  The observer has
+    the rights of its unit: enough to arm, to see, to be in time, to mend, to answer.
     """
     inside, outside = hosts
     net, found = Service("net"), 0
-    with caring_for((net,), tmp_path) as voice:
+    state, runtime = tmp_path / "state", Path("/run/observer")
+    for place in (state, runtime):
+        place.mkdir(exist_ok=True)
+    with caring_for((net,), tmp_path, under=under([state, runtime])) as voice:
+        check_rights(int((runtime / "lock").read_text()))
         with Flow(inside, outside) as out, Flow(outside, inside) as back:
             for round_ in range(ROUNDS):
                 for fault, step in OF_NET.items():
@@ -65,7 +72,10 @@ def test_a_net_is_mended_without_losing_a_frame(
                     found += net.salvaged() if step is RESTART else 0
             out.wait_for(30)
             back.wait_for(30)
+        assert "net" in run(sys.executable, "-m", "observer", "status")
         check_mended_once(voice.since(0), voice.outcomes(), len(OF_NET) * ROUNDS)
+        assert "left out" not in voice.notes(), voice.notes()
+        assert "error" not in voice.notes(), voice.notes()
     for flow in (out, back):
         check_arrived(flow, found)
 
