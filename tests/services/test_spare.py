@@ -20,6 +20,7 @@ from broken_service import (
 )
 
 from observer.guests.traffic import Flow
+from observer.guests.waiting import wait_until
 from observer.model import StepKind, VerdictKind
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def test_a_spare_that_fails_is_replaced(
                 flow.wait_for(30)
                 net.wait_for_spare()
                 before = net.record()
+                seen = f"vm: net (pid {before.spare}) is watched"
+                wait_until(lambda s=seen: s in voice.notes(), 60, seen)
                 mended(voice, net, fault, StepKind.RESTART_SERVICE, spare=True)
                 net.wait_for_spare()
                 now = net.record()
