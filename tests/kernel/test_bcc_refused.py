@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-pytestmark = pytest.mark.nested
+pytestmark = [pytest.mark.nested, pytest.mark.newest]
 
 
 def test_a_bcc_that_is_too_old_is_one_sentence():

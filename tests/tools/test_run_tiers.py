@@ -63,6 +63,8 @@ def test_every_test_has_its_tier():
     }
     assert sum(map(len, of.values())) == len(nested)
     *older, newest = of.values()
-    on_host = f"({' or '.join(newest)})"
+    observed, served = "bpf or vm or nested", "service or guest"
+    assert newest == [f"({observed}) and not oldest", served]
+    on_host = f"({observed} or {served})"
     assert machine.markers == f"not {on_host}"
     assert older == [[f"{on_host} and not newest"]] * len(older)
