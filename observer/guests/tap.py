@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import struct
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from pyroute2 import IPRoute
 
+from observer.errors import HostError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["attach", "open_tap", "silence", "tap"]
+__all__ = ["attach", "open_tap", "silence", "tap", "tap_index"]
 
 TUNSETIFF = 0x400454CA
 TUNSETPERSIST = 0x400454CB
@@ -49,6 +52,16 @@ def _set_persistent(name: str, *, persistent: bool) -> None:
         os.close(device)
 
 
+def tap_index(name: str) -> int:
+    """The index of an interface; HostError where somebody took it away."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as e:
+        raise HostError(
+            f"The tap {name} is gone ({e.strerror}): start anew what had it."
+        ) from e
+
+
 def silence(name: str) -> None:
     """Turn IPv6 off before the link is up: it would wake an idle guest."""
     switch = Path("/proc/sys/net/ipv6/conf") / name / "disable_ipv6"
@@ -65,7 +78,7 @@ def tap(name: str, address: str) -> Iterator[None]:
     try:
         silence(name)
         with IPRoute() as ip:
-            index = ip.link_lookup(ifname=name)[0]
+            index = tap_index(name)
             ip.addr("add", index=index, address=address, prefixlen=PREFIX)
             ip.link("set", index=index, state="up")
         yield

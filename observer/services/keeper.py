@@ -12,7 +12,9 @@ import select
 import signal
 import socket
 import sys
+import syslog
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,6 +160,14 @@ def _spec_of(name: str, file: Path) -> ServiceSpec:
     return specs[name]
 
 
+def _tell(why: str) -> None:
+    """Why it ends: to the one who started us, if he still listens, and to syslog."""
+    syslog.openlog("observer-keeper", syslog.LOG_PID, syslog.LOG_DAEMON)
+    syslog.syslog(syslog.LOG_ERR, why)
+    with suppress(OSError):
+        print(why, flush=True)  # noqa: T201
+
+
 def main(runtime: str, images: str, name: str) -> int:
     """Keep one service until SIGTERM, even when it dies; say `up`, or why not."""
     for number in ENDS:
@@ -174,10 +184,10 @@ def main(runtime: str, images: str, name: str) -> int:
             while True:
                 served.wait()
     except ObserverError as e:
-        print(e.message, flush=True)  # noqa: T201
+        _tell(e.message)
         return e.exit_code
     except Exception as e:  # noqa: BLE001 - nobody else hears of it
-        print(f"The keeper of {name} failed, a bug in observer: {e!r}", flush=True)  # noqa: T201
+        _tell(f"The keeper of {name} failed, a bug in observer: {e!r}")
         return 1
     return 0
 

@@ -15,7 +15,7 @@ from pyroute2 import IPRoute, NetlinkError
 from pyroute2.ethtool.ethtool import Ethtool
 
 from observer.errors import HostError, UsageError
-from observer.guests.tap import open_tap, silence
+from observer.guests.tap import open_tap, silence, tap_index
 from observer.services.aoe import held_links
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def _bridge(ip: IPRoute, name: str, mtu: int) -> int:
 def join(port: Port) -> str:
     """Put a tap into its bridge, and both up; the bridge's address."""
     silence(port.tap)
+    tap = tap_index(port.tap)
     with IPRoute() as ip:
-        (tap,) = ip.link_lookup(ifname=port.tap)
         try:
             ip.link("set", index=tap, txqlen=QUEUE_FRAMES)
             bridge = _bridge(ip, port.bridge, port.mtu)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pyroute2 import IPRoute, NetlinkError
 
 from observer.errors import HostError, ProgramError
+from observer.guests.tap import tap_index
 from observer.services.tap_queue import tap_header_bytes
 
 __all__ = ["PARKED_BYTES", "Parking"]
@@ -57,8 +58,8 @@ class Parking:
     def __init__(self, taps: dict[str, int]) -> None:
         self.taps, self._held = taps, False
         self._frames: dict[str, list[bytes]] = {}
+        self._links = [tap_index(name) for name in taps]
         self._ip, self._wire = IPRoute(), _straight_in()
-        self._links = [self._ip.link_lookup(ifname=name)[0] for name in taps]
         try:
             self._tell("add", limit=PARKED_BYTES)
             self._tell("change", action="TCQ_PLUG_RELEASE_INDEFINITE")

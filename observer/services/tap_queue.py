@@ -17,7 +17,7 @@ from contextlib import suppress
 from pyroute2 import IPRoute, NetlinkError
 
 from observer.errors import HostError
-from observer.guests.tap import attach, open_tap
+from observer.guests.tap import attach, open_tap, tap_index
 
 __all__ = [
     "give_back",
@@ -60,7 +60,7 @@ def let_queue_go(tap: int) -> int:
     name = answer[:NAME_BYTES].rstrip(b"\0").decode()
     try:
         with IPRoute() as ip:
-            ip.link("del", index=ip.link_lookup(ifname=name)[0])
+            ip.link("del", index=tap_index(name))
     except NetlinkError as e:
         raise HostError(
             f"The tap {name} of a spare stays ({os.strerror(e.code)}): see "

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
+import sys
+import syslog
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,10 +16,10 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 import pytest
 
-from observer.errors import ObserverError
+from observer.errors import HostError, ObserverError, UsageError
 from observer.services.folder import ServiceFolder
 from observer.services.images import Port, ServiceSpec
-from observer.services.keeper import Served
+from observer.services.keeper import Served, main
 from observer.services.kept_vm import KeptVm, Seat, kept_service
 from observer.services.launch import Handed
 from observer.services.parking import Parking
@@ -25,6 +28,7 @@ from observer.services.record import read_record
 if TYPE_CHECKING:
     from observer.services.life import Life
 
+OPEN = Path("/proc/self/fd")
 NET = ServiceSpec("net.elf", (Port("obs-none", "obs-none-br"),))
 
 
@@ -60,6 +64,43 @@ def test_what_cannot_be_is_one_sentence(
     assert caught.value.message.count(". ") == 0
     assert devices() == before
     assert not list(runtime.iterdir())
+
+
+def test_who_ends_later_than_its_start_is_heard_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who started it has long gone then; the one sentence is in syslog as well."""
+    logged: list[tuple[int, str]] = []
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # ours stay
+    monkeypatch.setattr(syslog, "syslog", lambda *words: logged.append(words))
+    monkeypatch.setattr(sys, "stdout", Closed())
+
+    assert main(str(tmp_path), str(tmp_path), "nobody") == UsageError.exit_code
+
+    ((level, said),) = logged
+    assert level == syslog.LOG_ERR
+    assert said.startswith("There is no service nobody in ")
+    assert not capsys.readouterr().err
+
+
+class Closed:
+    """The end of a pipe that nobody reads."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_a_tap_that_somebody_took_away_is_one_sentence() -> None:
+    """Nothing is opened for it, and who keeps the service goes on."""
+    before = len(list(OPEN.iterdir()))
+
+    with pytest.raises(HostError, match="The tap obs-none is gone"):
+        Parking({"obs-none": -1})
+
+    assert len(list(OPEN.iterdir())) == before
 
 
 def test_a_name_is_no_path(tmp_path: Path) -> None:
