@@ -69,7 +69,7 @@ def test_killed_and_started_again_it_knows_the_vms(
     image: GuestImage, tmp_path: Path
 ) -> None:
     """After SIGKILL the VM runs on, the books are taken over, nothing is said."""
-    with linux_guest(GuestSpec("kept"), image) as guest:
+    with linux_guest(GuestSpec("kept", subnet=35), image) as guest:
         with observer_running(tmp_path / "first.log") as first:
             wait_until(lambda: "vm: kept" in first.notes(), 30, "the guest was seen")
             os.kill(daemon_pid(), signal.SIGKILL)

@@ -60,7 +60,7 @@ deadline = "30s"
 @pytest.fixture(scope="module")
 def guest(image: GuestImage) -> Iterator[Guest]:
     """One that lives through all of it."""
-    with linux_guest(GuestSpec(NAME), image) as up:
+    with linux_guest(GuestSpec(NAME, subnet=34), image) as up:
         yield up
 
 

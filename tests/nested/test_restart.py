@@ -64,9 +64,9 @@ MORE_BYTES = 4 << 20
 
 
 @contextmanager
-def caring(folder: Path) -> Iterator[Voice]:
+def caring(folder: Path, more: str = "") -> Iterator[Voice]:
     config = folder / "observer.toml"
-    config.write_text(f'{POLICY}[paths]\nstate = "{folder}/state"\n')
+    config.write_text(f'{POLICY}[paths]\nstate = "{folder}/state"\n{more}')
     with observer_running(folder / "log", "--config", str(config)) as voice:
         try:
             yield voice
@@ -260,15 +260,16 @@ def test_one_that_fell_while_no_observer_was_there_is_started_by_the_next(
 ) -> None:
     """The kernel has kept the news, and a file its name and command line."""
     database, file = tmp_path / "state/command-lines.db", tmp_path / "pid"
+    lives_soon = '[limits]\nboot = "2s"\n'  # its firmware, which is all that it has
     argv = bare_vmm("web", "-daemonize", "-pidfile", str(file))
     subprocess.run(argv, check=True, timeout=SECONDS)
     dead = int(file.read_text())
-    with caring(tmp_path) as first:
+    with caring(tmp_path, lives_soon) as first:
         wait_until(lambda: records(database, dead) == 1, SECONDS, "its record")
         os.kill(int(LOCK.read_text()), signal.SIGKILL)
         wait_until(lambda: not first.alive(), SECONDS, "the observer was gone")
     end(dead)
-    with caring(tmp_path) as second:
+    with caring(tmp_path, lives_soon) as second:
         outcome = outcome_since(second, "web", 0)
     assert by(outcome) == (Result.REPAIRED, StepKind.RESTART_VM, ""), outcome
     pid = int(file.read_text())
