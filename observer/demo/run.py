@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from observer.demo.cases import FAULTS, SILENT, FaultCase, SilentCase, guests_of
 from observer.demo.judge import fault_row, silent_row
 from observer.errors import DeadlineError, ProgramError
+from observer.guests.guest import free_subnet
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import starting_guest, wait_for_guest
 from observer.guests.waiting import wait_until
@@ -43,7 +44,6 @@ class Stage:
     def __init__(self, voice: Voice, image: GuestImage, design: str) -> None:
         self._voice, self._image, self._design = voice, image, design
         self._guests: dict[str, tuple[Guest, ExitStack]] = {}
-        self._subnets = iter(range(1, 255))
 
     def guest(self, name: str) -> Guest:
         """Give a guest that was booted here."""
@@ -53,7 +53,7 @@ class Stage:
         """Boot a guest; that is a silent case of its own."""
         began_ns = time.monotonic_ns()
         stack = ExitStack()
-        spec = GuestSpec(name, subnet=next(self._subnets), vcpus=vcpus)
+        spec = GuestSpec(name, subnet=free_subnet(), vcpus=vcpus)
         guest = stack.enter_context(starting_guest(spec, self._image))
         self._guests[name] = guest, stack
         wait_for_guest(guest)

@@ -55,7 +55,7 @@ def armed() -> Iterator[Armed]:
 @pytest.fixture(scope="module")
 def guest(image: GuestImage) -> Iterator[Guest]:
     """An idle guest with two vCPUs."""
-    with linux_guest(GuestSpec("books", vcpus=2), image) as up:
+    with linux_guest(GuestSpec("books", subnet=36, vcpus=2), image) as up:
         yield up
 
 
