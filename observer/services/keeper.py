@@ -35,6 +35,7 @@ HEAR_SECONDS = 10.0  # whoever has come to say something may have to wait for a 
 LINE_SECONDS = 1.0  # from its first byte to its end
 HOLD_SECONDS = 60.0  # frames wait so long for a VM that nobody starts again
 SPARE_SECONDS = 10.0  # until the next, where there could be no spare, or it died
+CALM_SECONDS = 1.0  # after a switch: what failed with it is to have the CPUs first
 ENDS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -123,9 +124,12 @@ class Served:
         self._see_to_what_is_due()
 
     def _hear(self, wire: socket.socket) -> None:
+        before = self._vm.pid
         with wire:
             _obey(self._vm, wire)
         life = self._vm.life
+        if self._vm.pid != before:
+            self._spare_due = time.monotonic() + CALM_SECONDS
         lives = life is not None and life.death is not None
         self._let_go = None if lives else time.monotonic() + HOLD_SECONDS
 

@@ -10,6 +10,7 @@ import socket
 import sys
 import syslog
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -241,3 +242,37 @@ def test_whoever_says_nothing_keeps_nobody_waiting(
         with caller() as silent:
             served.wait()
             assert silent.recv(100) == b""
+
+
+class Switched(Away):
+    """One whose spare serves as soon as that is asked for; then it wants another."""
+
+    pid, begun = 70, 0
+
+    def switch(self) -> None:
+        self.pid, self.wants_spare = 71, True
+
+    def stand_by(self) -> None:
+        self.begun, self.wants_spare = self.begun + 1, False
+
+
+def test_the_next_spare_begins_when_all_has_calmed_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else failed in the same moment has the CPUs before it."""
+    monkeypatch.setattr("observer.services.keeper.CALM_SECONDS", 0.2)
+    vm, path = Switched(), str(tmp_path / "keeper")
+    with socket.socket(socket.AF_UNIX) as orders, socket.socket(socket.AF_UNIX) as wire:
+        orders.bind(path)
+        orders.listen()
+        served = Served(cast("KeptVm", vm), orders)
+        wire.connect(path)
+        wire.sendall(b"switch 70\n")
+        served.wait()
+        began = time.monotonic()
+        served.wait()
+        assert wire.recv(100) == b"ok switch 70\n"
+        assert not vm.begun
+        while not vm.begun:
+            served.wait()
+    assert time.monotonic() > began + 0.15
