@@ -119,7 +119,10 @@ def _files(markers: str) -> list[str]:
         text=True,
         check=False,
     )
-    return [] if collected.returncode else files_in(collected.stdout)
+    if collected.returncode:
+        print(collected.stdout, flush=True)  # noqa: T201 - why there is no such tier
+        return []
+    return files_in(collected.stdout)
 
 
 def _run(tier: Tier) -> Tally:

@@ -163,15 +163,6 @@ def repair_by_hand(name: str) -> str:
     ).stdout
 
 
-def hang_back_end(guest: Guest) -> None:
-    """Stop it as it is, in the midst of what the guest writes."""
-    os.kill(guest.disk_pid, signal.SIGSTOP)
-
-
-def crash_back_end(guest: Guest) -> None:
-    os.kill(guest.disk_pid, signal.SIGKILL)
-
-
 def test_a_guest_writes_on_when_its_back_end_is_started_again(
     image: GuestImage, tmp_path: Path
 ) -> None:
@@ -189,9 +180,9 @@ def test_a_guest_writes_on_when_its_back_end_is_started_again(
         vmm = guest.pid
         guest.order("busy write")
         goes_on_writing(guest)
-        for breaks in (crash_back_end, hang_back_end):
+        for by_signal in (signal.SIGKILL, signal.SIGSTOP):
             before, since_ns = guest.disk_pid, time.monotonic_ns()
-            breaks(guest)
+            os.kill(before, by_signal)
             assert by(outcome_since(voice, guest.name, since_ns)) == repaired
             assert guest.disk_pid != before
             assert status(guest.disk_pid)["PPid"] == "1"
@@ -264,18 +255,20 @@ def test_one_that_fell_while_no_observer_was_there_is_started_by_the_next(
     argv = bare_vmm("web", "-daemonize", "-pidfile", str(file))
     subprocess.run(argv, check=True, timeout=SECONDS)
     dead = int(file.read_text())
-    with caring(tmp_path, lives_soon) as first:
-        wait_until(lambda: records(database, dead) == 1, SECONDS, "its record")
-        os.kill(int(LOCK.read_text()), signal.SIGKILL)
-        wait_until(lambda: not first.alive(), SECONDS, "the observer was gone")
-    end(dead)
-    with caring(tmp_path, lives_soon) as second:
-        outcome = outcome_since(second, "web", 0)
-    assert by(outcome) == (Result.REPAIRED, StepKind.RESTART_VM, ""), outcome
-    pid = int(file.read_text())
-    assert pid != dead
-    assert words(pid).split(b"\0")[:-1] == [word.encode() for word in argv]
-    end(pid)
+    try:
+        with caring(tmp_path, lives_soon) as first:
+            wait_until(lambda: records(database, dead) == 1, SECONDS, "its record")
+            os.kill(int(LOCK.read_text()), signal.SIGKILL)
+            wait_until(lambda: not first.alive(), SECONDS, "the observer was gone")
+        end(dead)
+        with caring(tmp_path, lives_soon) as second:
+            outcome = outcome_since(second, "web", 0)
+        assert by(outcome) == (Result.REPAIRED, StepKind.RESTART_VM, ""), outcome
+        pid = int(file.read_text())
+        assert pid != dead
+        assert words(pid).split(b"\0")[:-1] == [word.encode() for word in argv]
+    finally:
+        end(int(file.read_text()))
     assert not unfinished(tmp_path)
 
 
