@@ -153,6 +153,7 @@ class Daemon:
             actuators(watch, self._recorded, policy, RUNTIME),
             Journal(state / "journal.db", boot),
             is_well=watch.is_well,
+            suspected=watch.suspected,
             on_outcome=self._tell_outcome,
             on_healed=watch.close_paid,
             on_error=self._tell_error,

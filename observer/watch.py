@@ -295,6 +295,11 @@ class Watch:
         lasting = [v for v in self.open.values() if v.vm == name]
         return lasting or [v for v in (self.fallen.get(name),) if v is not None]
 
+    def suspected(self) -> set[str]:
+        """Names of the VMs that are being looked at."""
+        slots = {key[0] for key in self._cases}
+        return {vm.name for slot, vm in self.vms.items() if slot in slots}
+
     # -- what the cells say -------------------------------------------------------
 
     def ring_slots(self, vm_slot: int) -> list[int]:

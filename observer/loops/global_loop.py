@@ -17,7 +17,7 @@ from observer.loops.local_loop import LocalLoop, State
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from observer.loops.graph import RepairGraph
 
@@ -27,8 +27,12 @@ SETTLE_NS = 500 * MS
 """A symptom may go by itself once its cause is mended: guests look alive again."""
 
 GATHER_NS = 20 * MS
-"""Who uses others waits so long for their verdicts: those that fail together are told
+"""Who uses others waits so long for their suspicions: those that fail together are told
 one after the other."""
+
+LOOK_NS = 1000 * MS
+"""And at most so long for what is suspected to be looked at: one that dies with much
+memory to give back is gone last."""
 
 COARSEST = (
     VerdictKind.VMM_CRASHED,
@@ -93,11 +97,30 @@ def _broken(loops: Iterable[LocalLoop]) -> dict[str, LocalLoop]:
     return found
 
 
-def _held(
+def _gathers(
+    loop: LocalLoop, graph: RepairGraph, suspected: Collection[str], now_ns: int
+) -> tuple[str, int] | None:
+    """Why it waits for the verdicts of others, and until when; None if it need not."""
+    vm, since_ns = loop.verdict.vm, loop.verdict.monotonic_ns
+    if loop.has_begun or not graph.is_user(vm):
+        return None
+    if now_ns < since_ns + GATHER_NS:
+        return "what it uses may have failed with it", since_ns + GATHER_NS
+    looked_at = graph.uses(vm, suspected)
+    if looked_at and now_ns < since_ns + LOOK_NS:
+        why = f"it uses {min(looked_at)}, which is suspected"
+        return why, min(now_ns + GATHER_NS, since_ns + LOOK_NS)
+    return None
+
+
+def _held(  # noqa: PLR0913 - all that may hold it is an argument
     loop: LocalLoop,
     broken: Mapping[str, LocalLoop],
     graph: RepairGraph,
     healed_ns: Mapping[str, int],
+    *,
+    suspected: Collection[str],
+    now_ns: int,
 ) -> tuple[str, int | None] | None:
     """Why it must wait, and until when if that is known; None if it need not."""
     vm = loop.verdict.vm
@@ -108,12 +131,9 @@ def _held(
         other = broken[vm].verdict
         return f"{other.subject} is {other.kind}", None
     back_ns = max((healed_ns[n] for n in graph.uses(vm, healed_ns)), default=0)
-    if loop.verdict.monotonic_ns < back_ns:
+    if loop.verdict.monotonic_ns < back_ns and now_ns < back_ns + SETTLE_NS:
         return "what it uses has just come back", back_ns + SETTLE_NS
-    if graph.is_user(vm) and not loop.has_begun:
-        why = "what it uses may have failed with it"
-        return why, loop.verdict.monotonic_ns + GATHER_NS
-    return None
+    return _gathers(loop, graph, suspected, now_ns)
 
 
 def _flaps(vm: str, lately: Counter[str], rates: Rates, new: int) -> str | None:
@@ -133,11 +153,13 @@ def choose(  # noqa: PLR0913 - all that it weighs is an argument
     *,
     begun: Iterable[tuple[int, str]],
     healed_ns: Mapping[str, int],
+    suspected: Collection[str] = (),
     now_ns: int,
 ) -> Choice:
     """Whose turn it is; `begun` is when a repair of which VM was begun.
 
-    Those with no broken dependency go side by side, one for each VM.
+    `suspected` are the VMs that are being looked at.  Those with no broken dependency
+    go side by side, one for each VM.
     """
     broken = _broken(loops.values())
     lately = Counter(vm for when, vm in begun if when > now_ns - rates.window_ns)
@@ -149,8 +171,8 @@ def choose(  # noqa: PLR0913 - all that it weighs is an argument
     for key, loop in loops.items():
         if loop.state is not State.CONFIRMED:
             continue
-        wait = _held(loop, broken, graph, healed_ns)
-        if wait is not None and (wait[1] is None or now_ns < wait[1]):
+        wait = _held(loop, broken, graph, healed_ns, suspected=suspected, now_ns=now_ns)
+        if wait is not None:
             held[key], until_ns = wait
             again += [] if until_ns is None else [until_ns]
         elif not loop.has_begun and (

@@ -36,7 +36,7 @@ from observer.loops.local_loop import (
 from observer.model import Outcome, Repair, Result, Step, StepKind, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from observer.clock import Clock
     from observer.journal import Journal, Unfinished
@@ -65,13 +65,15 @@ class Repairs:
         journal: Journal,
         *,
         is_well: Callable[[Verdict], bool],
+        suspected: Callable[[], Collection[str]] = tuple,
         on_outcome: Callable[[Outcome, Verdict], None],
         on_healed: Callable[[], None] = lambda: None,
         on_error: Callable[[str], None] = lambda _text: None,
     ) -> None:
         self._policy, self._clock = policy, clock
         self._actuators, self._journal = actuators, journal
-        self._is_well, self._on_outcome = is_well, on_outcome
+        self._is_well, self._suspected = is_well, suspected
+        self._on_outcome = on_outcome
         self._on_healed, self._on_error = on_healed, on_error
         self._graph = RepairGraph(policy.uses)
         self.loops: dict[Key, LocalLoop] = {}
@@ -212,6 +214,7 @@ class Repairs:
             self._policy.rates,
             begun=self._begun,
             healed_ns=self._healed_ns,
+            suspected=self._suspected(),
             now_ns=now_ns,
         )
 

@@ -29,6 +29,7 @@ class Host:
 
     lives: dict[str, int] = field(default_factory=dict)
     ill: set[str] = field(default_factory=set)
+    suspected: set[str] = field(default_factory=set)
     stubborn: set[str] = field(default_factory=set)
     """Those whose part is not mended by a reset."""
     restarts: list[tuple[str, int]] = field(default_factory=list)
@@ -157,6 +158,7 @@ class Scene:
             means,
             self.journal,
             is_well=self.host.is_well,
+            suspected=lambda: self.host.suspected,
             on_outcome=lambda outcome, _: self.outcomes.append(outcome),
         )
 

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observer.clock import MS, SECOND
-from observer.loops.global_loop import GATHER_NS, SETTLE_NS, Choice, Key, Rates, choose
+from observer.loops.global_loop import (
+    GATHER_NS,
+    LOOK_NS,
+    SETTLE_NS,
+    Choice,
+    Key,
+    Rates,
+    choose,
+)
 from observer.loops.graph import RepairGraph
 from observer.loops.ladder import LADDERS
 from observer.loops.local_loop import (
@@ -43,6 +51,8 @@ def turn(
     rates: Rates = Rates(),  # noqa: B008 - it is frozen
     begun: Iterable[tuple[int, str]] = (),
     healed_ns: dict[str, int] | None = None,
+    *,
+    suspected: tuple[str, ...] = (),
 ) -> Choice:
     keyed = {(x.verdict.vm, x.verdict.subject): x for x in loops}
     return choose(
@@ -51,6 +61,7 @@ def turn(
         rates,
         begun=begun,
         healed_ns=healed_ns or {},
+        suspected=suspected,
         now_ns=now_ns,
     )
 
@@ -79,6 +90,22 @@ def test_those_that_fail_together_are_told_one_after_the_other() -> None:
     assert chosen.begin == (key("other"),)
     assert chosen.again_ns == GATHER_NS
     assert set(turn([loop("net"), loop("other")]).begin) == {key("net"), key("other")}
+
+
+def test_what_is_suspected_may_yet_be_found_broken() -> None:
+    """Who uses it waits for that look, though not for ever; who does not begins."""
+    broken = [loop("web-1"), loop("other")]
+    chosen = turn(broken, suspected=("disk",))
+
+    assert chosen.begin == (key("other"),)
+    assert chosen.held == {key("web-1"): "it uses disk, which is suspected"}
+    assert chosen.again_ns == 2 * GATHER_NS
+
+    assert turn(broken, suspected=("web-2",)).begin == (key("web-1"), key("other"))
+    late = turn(broken, LOOK_NS - 1, suspected=("disk",))
+    assert late.again_ns == LOOK_NS
+    over = turn(broken, LOOK_NS, suspected=("disk",))
+    assert over.begin == (key("web-1"), key("other"))
 
 
 def test_one_cause_is_one_repair() -> None:

@@ -101,6 +101,24 @@ def test_all_at_once_come_back_in_order(in_virtual_time: Run, tmp_path: Path) ->
     in_virtual_time(main)
 
 
+def test_who_died_last_is_told_last(in_virtual_time: Run, tmp_path: Path) -> None:
+    """A user's end was told first, for it had less memory to give back."""
+
+    async def main(loop: VirtualTime) -> None:
+        scene = Scene(loop, tmp_path)
+        scene.host.suspected = {"net"}
+        scene.fault("web-1")
+        await asyncio.sleep(0.15)
+        assert not scene.host.restarts
+        scene.host.suspected = set()
+        scene.fault("net")
+        await scene.until_over()
+
+        assert scene.host.restarts == [("net", 1), ("web-1", 1)]
+
+    in_virtual_time(main)
+
+
 def test_nobody_else_is_touched(in_virtual_time: Run, tmp_path: Path) -> None:
     """What the policy does not name, whatever its state."""
 

@@ -152,6 +152,28 @@ def test_a_back_end_is_well_once_another_serves(scene: Scene) -> None:
     assert not scene.watch.open
 
 
+def test_who_is_looked_at_is_suspected(scene: Scene) -> None:
+    """From the moment at which the kernel said so, until it is clear."""
+    pid = scene.add_vm(0, "web1")
+    scene.add_vm(1, "web2")
+    for slot in (0, 1):
+        scene.raise_(SuspicionKind.NOTE_VM, slot)
+    asyncio.run(scene.settled())
+
+    async def main() -> set[str]:
+        scene.raise_(SuspicionKind.EXITED, 0, value=9)
+        scene.watch.hear()
+        suspected = scene.watch.suspected()
+        shutil.rmtree(scene.proc / str(pid))
+        await scene.settled()
+        return suspected
+
+    assert not scene.watch.suspected()
+    assert asyncio.run(main()) == {"web1"}
+    assert [v.vm for v in scene.said] == ["web1"]
+    assert not scene.watch.suspected()
+
+
 def test_a_crash_is_remembered_until_the_next_of_that_name_comes(scene: Scene) -> None:
     """An operator may order its repair; one that ended well has nothing to repair."""
     for slot, name in enumerate(("web1", "web2")):
