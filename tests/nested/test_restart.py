@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from bare_vmm import bare_vmm
 
 from observer.demo.voice import observer_running
 from observer.guests.launch import GuestSpec
@@ -270,14 +271,6 @@ def test_one_that_fell_while_no_observer_was_there_is_started_by_the_next(
     finally:
         end(int(file.read_text()))
     assert not unfinished(tmp_path)
-
-
-def bare_vmm(name: str, *options: str) -> list[str]:
-    """A VM that gets no further than its firmware."""
-    return [
-        *("qemu-system-x86_64", "-name", f"guest={name}", "-accel", "kvm", "-m", "32"),
-        *("-nodefaults", "-display", "none", *options),
-    ]
 
 
 def test_a_vm_that_was_handed_something_is_somebody_elses(tmp_path: Path) -> None:

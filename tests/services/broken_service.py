@@ -38,6 +38,15 @@ rates = {{ vm = 1000, host = 1000, window = "1m" }}
 [paths]
 state = "{state}"
 """
+USED = """
+[repair.uses]
+"{user}" = {names}
+[repair.restart]
+"{user}" = {{ recorded = true }}
+[limits]
+boot = "2s"
+"""
+"""Of a VM that has no more than its firmware to boot."""
 # The ladders that are built in; in an emulated host that others load as well, a switch
 # may take longer than the second that it has.
 KINDS = (
@@ -135,15 +144,19 @@ def caring_for(
     folder: Path,
     log: str = "log",
     under: tuple[str, ...] = (),
+    user: str | None = None,
 ) -> Iterator[Voice]:
-    """An observer that mends these, and has seen them."""
+    """An observer that mends these, and a VM that uses them all; it has seen them."""
     config = folder / "observer.toml"
-    names = json.dumps([service.name for service in services])
-    policy = POLICY.format(names=names, state=folder / "state")
+    names = [service.name for service in services]
+    cared = [*names, user] if user else names
+    policy = POLICY.format(names=json.dumps(cared), state=folder / "state")
+    if user:
+        policy += USED.format(user=user, names=json.dumps(names))
     config.write_text(policy + PATIENT)
     options = "--config", str(config)
     with observer_running(folder / log, *options, under=under) as voice:
-        for name in (f"vm: {service.name} " for service in services):
+        for name in (f"vm: {name} " for name in cared):
             wait_until(lambda n=name: n in voice.notes(), 60, f"it saw {name}")
         yield voice
 
