@@ -156,7 +156,7 @@ def run(
         period_ms=period_ms,
         path=path,
     )
-    _report(path, output)
+    _report([path], output)
     _say(f"all runs are in {path}")
     return 0
 
@@ -216,11 +216,17 @@ def _line(row: Row) -> str:
 
 
 @experiment.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument(
+    "files",
+    type=click.Path(path_type=Path, dir_okay=False),
+    nargs=-1,
+    required=True,
+    metavar="FILE...",
+)
 @output_option
-def report(file: Path, output: Output) -> int:
-    """Sum up a FILE of `observer experiment run`."""
-    _report(file, output)
+def report(files: tuple[Path, ...], output: Output) -> int:
+    """Sum up FILEs of `observer experiment run`, all of one experiment."""
+    _report(files, output)
     return 0
 
 
@@ -228,14 +234,14 @@ def _cell(figure: float | None, form: str = ".1f") -> str:
     return "-" if figure is None else f"{figure:{form}}"
 
 
-def _report(path: Path, output: Output) -> None:
+def _report(paths: Sequence[Path], output: Output) -> None:
     """What the rows come to, as it was asked for."""
     import msgspec
 
     from observer.experiment.report import report_of
-    from observer.experiment.rows import read_rows
+    from observer.experiment.rows import read_files
 
-    found = report_of(*read_rows(path))
+    found = report_of(*read_files(paths))
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
         return
@@ -243,12 +249,13 @@ def _report(path: Path, output: Output) -> None:
         for line in (*found.summaries, *found.ratios):
             click.echo(msgspec.json.encode(line))
         return
-    host = found.head.host
-    click.echo(
-        f"{found.head.experiment} on Linux {host.kernel}, {host.accelerator}"
-        f"{', nested' if host.nested else ''}, load {found.head.load_average:.1f}, "
-        f"seed {host.seed}, a datagram every {found.head.period_ms:g} ms each way"
-    )
+    for head in found.heads:
+        host = head.host
+        click.echo(
+            f"{head.experiment} on Linux {host.kernel}, {host.accelerator}"
+            f"{', nested' if host.nested else ''}, load {head.load_average:.1f}, "
+            f"seed {host.seed}, a datagram every {head.period_ms:g} ms each way"
+        )
     _table(found)
 
 

@@ -66,7 +66,8 @@ class Ratio(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True):
     """All of it."""
 
-    head: Head
+    heads: list[Head]
+    """Of each file."""
     summaries: list[Summary]
     ratios: list[Ratio]
 
@@ -196,15 +197,16 @@ def _whole_against_slowest(median: Any) -> list[Ratio]:
     return found
 
 
-def report_of(head: Head, rows: Sequence[Row]) -> Report:
-    """Sum up the rows, designs in the order in which the head names them."""
+def report_of(heads: list[Head], rows: Sequence[Row]) -> Report:
+    """Sum up the rows, designs in the order in which the heads name them."""
     pd = _pandas()
     frame = pd.DataFrame([msgspec.structs.asdict(row) for row in rows])
     if frame.empty:
-        return Report(head, [], [])
+        return Report(heads, [], [])
+    named = [design for head in heads for design in head.designs]
     summaries = [
         _summary(design, fault, runs)
-        for design in dict.fromkeys([*head.designs, *frame["design"]])
+        for design in dict.fromkeys([*named, *frame["design"]])
         for fault, runs in frame[frame["design"] == design].groupby("fault")
     ]
-    return Report(head, summaries, _ratios(frame, head.experiment))
+    return Report(heads, summaries, _ratios(frame, heads[0].experiment))

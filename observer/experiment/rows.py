@@ -14,9 +14,10 @@ from observer.demo.report import HostFacts
 from observer.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["Head", "Row", "RowFile", "read_rows"]
+__all__ = ["Head", "Row", "RowFile", "read_files", "read_rows"]
 
 
 class Head(msgspec.Struct, frozen=True, tag_field="line", tag="head"):
@@ -90,3 +91,16 @@ def read_rows(path: Path) -> tuple[Head, list[Row]]:
         raise UsageError(
             f"{path} is no file of `observer experiment run` ({e}): name another."
         ) from e
+
+
+def read_files(paths: Sequence[Path]) -> tuple[list[Head], list[Row]]:
+    """Heads and rows of one experiment that was run in several sittings."""
+    read = [read_rows(path) for path in paths]
+    heads = [head for head, _ in read]
+    for path, head in zip(paths, heads, strict=True):
+        if head.experiment != heads[0].experiment:
+            raise UsageError(
+                f"{path} is of {head.experiment}, {paths[0]} of {heads[0].experiment}: "
+                "sum up one experiment at a time."
+            )
+    return heads, [row for _, rows in read for row in rows]

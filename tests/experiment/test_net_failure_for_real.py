@@ -54,4 +54,4 @@ def test_two_designs_meet_the_same_fault(
         designs={name: DESIGNS[name].does for name in FACED},
         load_average=0.0,
     )
-    assert len(report_of(head, list(rows.values())).summaries) == 2
+    assert len(report_of([head], list(rows.values())).summaries) == 2

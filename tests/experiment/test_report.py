@@ -3,12 +3,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from observer.demo.report import HostFacts
 from observer.errors import UsageError
 from observer.experiment.report import report_of
-from observer.experiment.rows import Head, Row, RowFile, read_rows
+from observer.experiment.rows import Head, Row, RowFile, read_files, read_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +66,7 @@ ROWS = [
 
 def test_runs_of_a_design_and_a_fault_are_summed_up() -> None:
     """Medians of times, sums of counts, of few samples the largest for a tail."""
-    (fg,) = (s for s in report_of(HEAD, ROWS).summaries if s.design == "fg")
+    (fg,) = (s for s in report_of([HEAD], ROWS).summaries if s.design == "fg")
 
     assert (fg.n, fg.detected, fg.repaired) == (3, 3, 3)
     assert (fg.detection_ms, fg.detection_p95_ms) == (30.0, 40.0)
@@ -74,14 +75,14 @@ def test_runs_of_a_design_and_a_fault_are_summed_up() -> None:
 
 def test_what_was_never_detected_has_no_time() -> None:
     """None, and not 0."""
-    (none,) = (s for s in report_of(HEAD, ROWS).summaries if s.design == "none")
+    (none,) = (s for s in report_of([HEAD], ROWS).summaries if s.design == "none")
 
     assert (none.detected, none.detection_ms, none.detection_p95_ms) == (0, None, None)
 
 
 def test_ratios_are_of_medians_and_judged_by_their_bars() -> None:
     """What was not measured is neither met nor missed."""
-    ratios = {r.what: r for r in report_of(HEAD, ROWS).ratios}
+    ratios = {r.what: r for r in report_of([HEAD], ROWS).ratios}
 
     hang = ratios["detection of a hang, fg against tfd-xen-like"]
     assert (hang.ratio, hang.passed) == (4.0, True)
@@ -95,7 +96,7 @@ def test_ratios_are_of_medians_and_judged_by_their_bars() -> None:
 
 def test_no_rows_are_an_empty_report() -> None:
     """A run that was interrupted at once."""
-    assert report_of(HEAD, []).summaries == []
+    assert report_of([HEAD], []).summaries == []
 
 
 def test_rows_are_read_back_and_one_cut_short_is_left_out(tmp_path: Path) -> None:
@@ -116,3 +117,15 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
     path.write_text("{}\n")
     with pytest.raises(UsageError, match="other is no file"):
         read_rows(path)
+
+
+def test_two_sittings_are_one_experiment(tmp_path: Path) -> None:
+    """Their rows are taken together; another experiment's are not."""
+    first, second, other = (tmp_path / name for name in ("a", "b", "c"))
+    heads = HEAD, HEAD, msgspec.structs.replace(HEAD, experiment="disk-failure")
+    for path, head, row_ in zip((first, second, other), heads, ROWS, strict=False):
+        RowFile(path, head).append(row_)
+
+    assert read_files([first, second]) == ([HEAD, HEAD], ROWS[:2])
+    with pytest.raises(UsageError, match=r"c is of disk-failure, .*a of net-failure"):
+        read_files([first, other])
