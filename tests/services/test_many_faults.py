@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 FAULTS = int(os.environ.get("OBSERVER_FAULTS", "6"))
 SEED = int(os.environ.get("OBSERVER_SEED", "0")) or random.randrange(1, 1 << 32)  # noqa: S311
 TWO_AT_ONCE = 0.15
+NOTES_CHARS = 4000
 SOCKET = Path("/run/observer/socket")
 
 pytestmark = [
@@ -110,7 +111,8 @@ def test_whatever_breaks_is_mended(
                     for service in (net, store):
                         wait_until(lambda s=service: _is_whole(s), 60, "all was well")
                 except DeadlineError as e:
-                    pytest.fail(f"{e.message} {drawn} {voice.outcomes()}")
+                    notes = voice.notes()[-NOTES_CHARS:]
+                    pytest.fail(f"{e.message} {drawn} {voice.outcomes()} {notes}")
                 found += net.salvaged()
                 sys.stderr.write(f"{len(drawn)} faults so far\n")
         outcomes = voice.outcomes()
