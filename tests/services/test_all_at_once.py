@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,7 +68,8 @@ def user(tmp_path: Path) -> Iterator[Callable[[], int]]:
     argv = bare_vmm(USER, "-daemonize", "-pidfile", str(file))
     subprocess.run(argv, check=True, timeout=SECONDS)
     yield pid
-    os.kill(pid(), signal.SIGKILL)
+    with suppress(ProcessLookupError):  # a test that failed may have left it dead
+        os.kill(pid(), signal.SIGKILL)
 
 
 def kill_all(pids: list[int]) -> int:
