@@ -225,16 +225,13 @@ static void know_disk(void)
 static void reset_driver(void)
 {
 	u64 began = now_ns();
-	u16 frames[BLK_REQUESTS], count = 0;
-	u32 number;
+	u32 numbers[BLK_REQUESTS];
 
 	virtio_reset(blk.device);
 	driver_hangs = waits = false;
 	finish_done();
-	while (count < BLK_REQUESTS && blk_withdraw(&blk, &number))
-		frames[count++] = asked[number].frame;
-	while (count)
-		queue_put_back(&delayed, frames[--count]);
+	for (u16 count = blk_withdraw(&blk, numbers); count; count--)
+		queue_put_back(&delayed, asked[numbers[count - 1]].frame);
 	if (!blk_start(&blk, blk.device))
 		panic("the disk does not start again");
 	know_disk();

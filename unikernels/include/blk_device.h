@@ -33,7 +33,8 @@ void blk_kick(struct blk_device *blk);
 /* The next request that was done, and whether it was done well. */
 bool blk_take(struct blk_device *blk, u32 *request, bool *good);
 
-/* A request that was not done, of a disk that was reset; it may be asked again. */
-bool blk_withdraw(struct blk_device *blk, u32 *request);
+/* The requests that were not done, of a disk that was reset, in their order, BLK_REQUESTS at most;
+ * they may be asked again. */
+u16 blk_withdraw(struct blk_device *blk, u32 *requests);
 
 #endif /* BLK_DEVICE_H */

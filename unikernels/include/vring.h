@@ -73,8 +73,9 @@ bool vring_offer(struct vring *ring, const struct segment *segments, u16 count, 
  * there was room for. */
 bool vring_take(struct vring *ring, u32 *cookie, u32 *written);
 
-/* Takes back a chain that was offered and not used, of a device that is at rest. */
-bool vring_withdraw(struct vring *ring, u32 *cookie);
+/* Takes back all that was offered and not used, of a device that is at rest: the cookies in the
+ * order in which they were offered, as many as there are chains, `size` at most. */
+u16 vring_withdraw(struct vring *ring, u32 *cookies);
 
 /* Whether the other side is to be told of what was offered since it was last told. */
 bool vring_wants_kick(struct vring *ring);

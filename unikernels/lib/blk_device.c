@@ -70,10 +70,11 @@ bool blk_take(struct blk_device *blk, u32 *request, bool *good)
 	return true;
 }
 
-bool blk_withdraw(struct blk_device *blk, u32 *request)
+u16 blk_withdraw(struct blk_device *blk, u32 *requests)
 {
-	if (!vring_withdraw(&blk->ring, request))
-		return false;
-	blk->free |= BIT(*request);
-	return true;
+	u16 count = vring_withdraw(&blk->ring, requests);
+
+	for (u16 k = 0; k < count; k++)
+		blk->free |= BIT(requests[k]);
+	return count;
 }

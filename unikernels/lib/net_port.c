@@ -223,16 +223,14 @@ bool port_work(struct net_port *port)
  * are single. */
 static void withdraw_all(struct net_port *port)
 {
-	u16 frames[VRING_MAX];
-	u32 cookie;
-	u16 count = 0;
+	u32 cookies[VRING_MAX];
+	u16 count = vring_withdraw(&port->receive, cookies);
 
-	while (vring_withdraw(&port->receive, &cookie))
-		pool_give(port->pool, (u16)cookie);
-	while (count < VRING_MAX && vring_withdraw(&port->send, &cookie))
-		frames[count++] = (u16)cookie;
+	while (count)
+		pool_give(port->pool, (u16)cookies[--count]);
+	count = vring_withdraw(&port->send, cookies);
 	while (count) {
-		queue_put_back(&port->waiting, frames[--count]);
+		queue_put_back(&port->waiting, (u16)cookies[--count]);
 		port->part->done--;
 	}
 }

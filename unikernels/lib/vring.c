@@ -110,26 +110,26 @@ bool vring_take(struct vring *ring, u32 *cookie, u32 *written)
 	return false;
 }
 
-bool vring_withdraw(struct vring *ring, u32 *cookie)
+u16 vring_withdraw(struct vring *ring, u32 *cookies)
 {
-	/* in the order in which they were offered; one that is older than a round is the last */
+	u16 count = 0;
+
+	/* one that is older than a round is the last */
 	for (u16 k = ring->size; k; k--) {
 		u16 place = (u16)(ring->offered - k), head = ring->heads[place % ring->size];
 		/* a head may have come back since, and lead a newer chain */
 		if (head == VRING_NO_HEAD || !ring->chain[head] || ring->place[head] != place)
 			continue;
-		*cookie = ring->cookie[head];
+		cookies[count++] = ring->cookie[head];
 		give_back(ring, head);
-		return true;
 	}
-	for (u16 head = 0; head < ring->size; head++) {
+	for (u16 head = 0; ring->in_flight && head < ring->size; head++) {
 		if (!ring->chain[head])
 			continue;
-		*cookie = ring->cookie[head];
+		cookies[count++] = ring->cookie[head];
 		give_back(ring, head);
-		return true;
 	}
-	return false;
+	return count;
 }
 
 /* vring_need_event() of include/uapi/linux/virtio_ring.h: it asked for an index between the two. */

@@ -64,22 +64,20 @@ static void honest_device(void)
 
 static void full_ring(void)
 {
-	u32 cookie;
+	u32 cookies[4];
 
 	start(4);
 	check("four fit", offer(1, 1, 0) && offer(1, 1, 1) && offer(2, 1, 2));
 	check("a fifth does not", !offer(1, 1, 3) && memory.avail.index == 3);
-	bool in_order = true;
-	for (u32 k = 0; k < 3; k++)
-		in_order &= vring_withdraw(&ring, &cookie) && cookie == k;
-	check("they are withdrawn in their order", in_order);
-	check("and no more", !vring_withdraw(&ring, &cookie) && ring.nr_free == 4);
+	check("all are withdrawn", vring_withdraw(&ring, cookies) == 3 && ring.nr_free == 4);
+	check("in their order", cookies[0] == 0 && cookies[1] == 1 && cookies[2] == 2);
+	check("and no more", !vring_withdraw(&ring, cookies));
 }
 
 /* Heads come back, so that an old place in avail may name a newer chain. */
 static void withdrawn_in_order(void)
 {
-	u32 cookie, written;
+	u32 cookie, written, cookies[4];
 
 	start(4);
 	offer(1, 1, 0);
@@ -88,9 +86,25 @@ static void withdrawn_in_order(void)
 	vring_take(&ring, &cookie, &written);
 	offer(1, 1, 2);
 	check("the third has the first's head", offered_head(2) == offered_head(0));
-	check("the second is withdrawn first", vring_withdraw(&ring, &cookie) && cookie == 1);
-	check("the third is next", vring_withdraw(&ring, &cookie) && cookie == 2);
-	check("and no more", !vring_withdraw(&ring, &cookie));
+	check("two are withdrawn", vring_withdraw(&ring, cookies) == 2);
+	check("the second first, the third next", cookies[0] == 1 && cookies[1] == 2);
+}
+
+/* Its place in avail was written anew while it was out. */
+static void older_than_a_round(void)
+{
+	u32 cookie, written, cookies[4];
+
+	start(4);
+	offer(1, 1, 0);
+	for (u32 k = 1; k < 6; k++) {
+		offer(1, 1, k);
+		use(offered_head((u16)k), 0);
+		vring_take(&ring, &cookie, &written);
+	}
+	offer(1, 1, 6);
+	check("it comes back, after the newer one",
+	      vring_withdraw(&ring, cookies) == 2 && cookies[0] == 6 && cookies[1] == 0);
 }
 
 static void kicks_and_wakes(void)
@@ -152,7 +166,7 @@ static void hostile_device(void)
 static void random_device(void)
 {
 	bool returned_once = true, whole = true;
-	u32 cookie, written;
+	u32 cookie, written, cookies[64];
 
 	srandom(1);
 	start(64);
@@ -171,7 +185,8 @@ static void random_device(void)
 			out[cookie % 1024] = false;
 		}
 	}
-	while (vring_withdraw(&ring, &cookie)) {
+	for (u16 count = vring_withdraw(&ring, cookies); count; count--) {
+		cookie = cookies[count - 1];
 		returned_once &= out[cookie % 1024];
 		out[cookie % 1024] = false;
 	}
@@ -186,6 +201,7 @@ int main(void)
 	honest_device();
 	full_ring();
 	withdrawn_in_order();
+	older_than_a_round();
 	kicks_and_wakes();
 	second_life();
 	hostile_device();
