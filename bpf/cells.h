@@ -94,8 +94,8 @@ struct service_cell {
 	__u64 run_delay_ns; /* the thread's sched_info.run_delay at the last beat */
 	__u64 suspected_ns;
 	struct part_cell parts[MAX_PARTS];
-	__u32 ignored; /* user: 1 raises no suspicion, it is nobody's service here */
-	__u32 pad;
+	__u32 ignored;	/* user: 1 raises no suspicion, it is nobody's service here */
+	__u32 panicked; /* it has said so, and ends */
 };
 
 enum ring_kind {
@@ -174,10 +174,10 @@ enum suspicion_kind {
 	SUSPECT_SERVICE = 11, /* a service gave no sign; value = time in which it could have */
 	SUSPECT_PART = 12,    /* a part of a service owes work and does none; slot = which part */
 	SUSPECT_UNKICKED = 13, /* entries were offered, no kick came, none is taken; value = age */
-	SUSPECT_FELL = 14,     /* a vCPU met a triple fault; slot = which */
-	NOTE_VM = 32,	       /* a VM was seen for the first time */
-	NOTE_RING = 33,	       /* a ring was seen for the first time */
-	NOTE_MODULE = 34,      /* a kernel module was loaded */
+	SUSPECT_FELL = 14, /* a vCPU met a triple fault, or a service panics; slot = which vCPU */
+	NOTE_VM = 32,	   /* a VM was seen for the first time */
+	NOTE_RING = 33,	   /* a ring was seen for the first time */
+	NOTE_MODULE = 34,  /* a kernel module was loaded */
 };
 
 /* What the ring buffer carries. */

@@ -159,14 +159,32 @@ static __always_inline int handle_beat(u32 slot, u32 tid, const struct beat *b, 
 	return 0;
 }
 
+/* It says so before its last words, which take an exit for each letter. */
+static __always_inline int handle_report(u32 vm_slot, u32 vcpu_slot, u32 tid, u64 what, u64 now)
+{
+	struct service_cell *c = bpf_map_lookup_elem(&services, &vm_slot);
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &vm_slot);
+
+	if (!c || !vm || c->tid != tid || c->ignored || c->panicked || what != ABI_REPORT_PANIC)
+		return 0;
+	c->panicked = 1;
+	suspect_service(vm_slot, vm->tgid, SUSPECT_FELL, vcpu_slot, now, 0, now);
+	return 0;
+}
+
 /* Hypercalls are how service VMs beat; those that KVM knows are others'. */
 static __always_inline int handle_hypercall(u64 number, const struct beat *b)
 {
 	u32 tid = bpf_get_current_pid_tgid();
-	u32 *slot = number == ABI_HYPERCALL_BEAT ? bpf_map_lookup_elem(&vcpu_by_tid, &tid) : 0;
+	bool ours = number == ABI_HYPERCALL_BEAT || number == ABI_HYPERCALL_REPORT;
+	u32 *slot = ours ? bpf_map_lookup_elem(&vcpu_by_tid, &tid) : 0;
 	struct vcpu_cell *c = slot ? bpf_map_lookup_elem(&vcpus, slot) : 0;
 
-	return c ? handle_beat(c->vm, tid, b, bpf_ktime_get_ns()) : 0;
+	if (!c)
+		return 0;
+	if (number == ABI_HYPERCALL_REPORT)
+		return handle_report(c->vm, *slot, tid, b->who, bpf_ktime_get_ns());
+	return handle_beat(c->vm, tid, b, bpf_ktime_get_ns());
 }
 
 SEC("tp_btf/kvm_hypercall")

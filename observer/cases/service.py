@@ -165,7 +165,7 @@ class ServiceCase:
                 await request
 
     def fell(self, vm: Vm, suspicion: Suspicion) -> Look:
-        """Of a vCPU that met a triple fault: others than services may reset so."""
+        """Of one that panics, or met a triple fault: others may reset so."""
         cell = self._watch.books.vcpus[suspicion.slot]
         return judge_fall(
             name=self.subject(vm),
@@ -183,6 +183,7 @@ class ServiceCase:
     def name_of(self, vm: Vm, number: int) -> str:
         """A part as an operator knows it."""
         service = int(self._watch.books.services[vm.slot]["service"])
+            panics=bool(self._watch.books.services[vm.slot]["panicked"]),
         return f"{vm.name}/{self._abi.part_name(service, number)}"
 
     def _back_end_owes(self, slot: int) -> bool:

@@ -89,20 +89,28 @@ def judge_service(  # noqa: PLR0913 - all that it weighs is an argument
     )
 
 
-def judge_fall(
-    *, name: str, is_service: bool, vcpu: int, fell: bool, since_ns: int
+def judge_fall(  # noqa: PLR0913
+    *,
+    name: str,
+    is_service: bool,
+    vcpu: int,
+    fell: bool,
+    panics: bool,
+    since_ns: int,
 ) -> Look:
-    """Say whether a guest whose vCPU met a triple fault is one that ends with it."""
+    """Say whether a guest whose vCPU met a triple fault is one that ends with it.
+
+    A service that panics says so before its last words, which take long to print.
+    """
     if not is_service:
         return Refuted("its guest resets itself")
-    if not fell:
+    if fell:
+        how = f"vCPU {vcpu} of {name} met a triple fault, and has made no exit since"
+    elif panics:
+        how = f"{name} says that it panics: see its console"
+    else:
         return Refuted("its vCPU runs on")
-    return Confirmed(
-        VerdictKind.SERVICE_CRASHED,
-        name,
-        since_ns,
-        f"vCPU {vcpu} of {name} met a triple fault, and has made no exit since",
-    )
+    return Confirmed(VerdictKind.SERVICE_CRASHED, name, since_ns, how)
 
 
 def judge_part(  # noqa: PLR0913

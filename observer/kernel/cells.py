@@ -142,7 +142,7 @@ SERVICE = np.dtype(
         ("suspected_ns", "u8"),
         ("parts", PART, (MAX_PARTS,)),
         ("ignored", "u4"),
-        ("pad", "u4"),
+        ("panicked", "u4"),
     ]
 )
 

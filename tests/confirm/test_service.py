@@ -150,7 +150,12 @@ def test_a_triple_fault_is_the_end_of_a_service_alone() -> None:
 
     def judged(*, is_service: bool = True, fell: bool = True) -> Look:
         return judge_fall(
-            name="net", is_service=is_service, vcpu=0, fell=fell, since_ns=5
+            name="net",
+            is_service=is_service,
+            vcpu=0,
+            fell=fell,
+            panics=False,
+            since_ns=5,
         )
 
     look = judged()
@@ -158,3 +163,23 @@ def test_a_triple_fault_is_the_end_of_a_service_alone() -> None:
     assert (look.kind, look.subject) == (VerdictKind.SERVICE_CRASHED, "net")
     assert judged(is_service=False) == Refuted("its guest resets itself")
     assert judged(fell=False) == Refuted("its vCPU runs on")
+
+
+def test_one_that_panics_need_not_fall_first() -> None:
+    """Its last words take an exit for each letter; what no service says is nothing."""
+
+    def judged(*, is_service: bool) -> Look:
+        return judge_fall(
+            name="net",
+            is_service=is_service,
+            vcpu=0,
+            fell=False,
+            panics=True,
+            since_ns=5,
+        )
+
+    look = judged(is_service=True)
+    assert isinstance(look, Confirmed)
+    assert (look.kind, look.since_ns) == (VerdictKind.SERVICE_CRASHED, 5)
+    assert "says that it panics" in look.evidence
+    assert judged(is_service=False) == Refuted("its guest resets itself")

@@ -12,6 +12,7 @@
  * reach the VMM.  Arguments are in rbx, rcx, rdx, rsi. */
 #define ABI_HYPERCALL_BEAT   0x50480001
 #define ABI_HYPERCALL_REPORT 0x50480002
+#define ABI_HYPERCALL_FAULT  0x50480003
 
 /* BEAT, a0: what beats.  a1: the sequence number.  a2 and a3: the private and the shared index of
  * each part, 32 bits each, part 0 in the low half.  A part owes work while they differ. */
@@ -21,6 +22,11 @@
 #define ABI_BEAT_PARTS_MASK    0xff
 #define ABI_BEAT_VERSION_SHIFT 16
 #define ABI_BEAT_VERSION_MASK  0xff
+
+/* REPORT, a0: what a service says of itself. */
+#define ABI_REPORT_PANIC 1
+
+/* FAULT, a0: the service that breaks now, as it was told to.  For who times what comes of it. */
 
 #define ABI_SERVICE_TEST 0
 #define ABI_SERVICE_NET	 1

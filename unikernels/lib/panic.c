@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "panic.h"
 
+#include "clock.h"
 #include "cpu.h"
+#include "guest_abi.h"
+#include "hypercall.h"
 #include "print.h"
 #include "serial.h"
 
@@ -29,6 +32,8 @@ _Noreturn void panic_at(const char *file, int line, const char *text, ...)
 	va_start(values, text);
 	format_list(words, sizeof(words), text, values);
 	va_end(values);
+	if (under_kvm())
+		hypercall(ABI_HYPERCALL_REPORT, ABI_REPORT_PANIC, 0, 0, 0);
 	print("PANIC %s:%d: %s", file, line, words);
 	reset();
 }

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "cmdline.h"
 #include "cpu.h"
+#include "hypercall.h"
 #include "interrupts.h"
 #include "panic.h"
 #include "print.h"
@@ -14,13 +15,27 @@ static _Noreturn void spin(void)
 		__asm__ volatile("" ::: "memory");
 }
 
+/* Said before anything breaks: who hangs says nothing. */
+static void say_fault(const struct service *service)
+{
+	if (under_kvm())
+		hypercall(ABI_HYPERCALL_FAULT, service->number, 0, 0, 0);
+}
+
 static bool obey_fault(struct service *service, const char *line)
 {
-	if (is_word(line, "fault service-hang"))
+	if (is_word(line, "fault service-hang")) {
+		say_fault(service);
 		spin(); /* with interrupts off, as always in the loop */
-	if (is_word(line, "fault service-crash"))
+	}
+	if (is_word(line, "fault service-crash")) {
+		say_fault(service);
 		panic("as ordered");
-	return service->break_(line);
+	}
+	if (!service->break_(line))
+		return false;
+	say_fault(service); /* a part does nothing more from the loop's next turn on */
+	return true;
 }
 
 static void obey(struct service *service, const char *line, bool faults)
