@@ -49,7 +49,7 @@ struct alarm {
 
 SHARED_ARRAY(vms, struct vm_cell, MAX_VMS, BPF_F_MMAPABLE);
 SHARED_HASH(processes, u32, struct process, MAX_PROCESSES);
-SHARED_ARRAY(next_slots, u32, NR_POOLS, 0);
+SHARED_ARRAY(next_slots, u32, NR_POOLS, BPF_F_MMAPABLE);
 SHARED_ARRAY(drops, u64, NR_DROPS, BPF_F_MMAPABLE);
 
 struct {

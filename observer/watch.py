@@ -17,7 +17,7 @@ import numpy as np
 from observer.cases import Cases
 from observer.gates import Inhibitions, booting
 from observer.inventory.vmm import read_vms, vhost_fds
-from observer.kernel.cells import RingKind
+from observer.kernel.cells import Pool, RingKind
 from observer.kernel.rings import ring_slots
 from observer.meaning import ACTIONS, CAUSES, is_event
 from observer.model import (
@@ -308,7 +308,7 @@ class Watch:
 
     def vcpus_of(self, vm_slot: int) -> Cells:
         """Cells of a VM's vCPUs, as they are now."""
-        vcpus = self.books.vcpus
+        vcpus = self.books.vcpus[: int(self.books.used[Pool.VCPUS])]
         mine: Cells = vcpus[(vcpus["vm"] == vm_slot) & (vcpus["tid"] != 0)]
         return mine
 

@@ -17,8 +17,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from observer.doctor.host import this_host
 from observer.doctor.loaders import DIST_PACKAGES, bcc, bcc_headers
 from observer.errors import HostError, ProgramError
@@ -56,7 +54,7 @@ HOOKED_NOWHERE = (b"look_at_vcpu", b"look_at_ring", b"enter_vhost_file")
 QUOTED_CHARS = 200
 POOLS = ("vms", "vcpus", "rings")
 PINNED = (
-    *(*POOLS, "drops", "suspicions", "processes"),
+    *(*POOLS, "next_slots", "drops", "suspicions", "processes"),
     *("vcpu_by_tid", "vm_by_kvm", "ring_by_kick"),
     *("free_vms", "free_vcpus", "free_rings"),
 )
@@ -184,10 +182,8 @@ class Compiled:
             loaded = (self._bpf.load_func(name, raw).fd for name in HOOKED_NOWHERE)
             programs = Programs(*loaded)
         look = map_cells(self._fd("looks"), LOOK, 1)
-        used = map_cells(self._fd("next_slots"), np.dtype("u8"), len(POOLS))
         books = ScannedBooks(
             PinnedBooks(self._libbpf, folder, folder),
-            used,
             ProgramReader(self._libbpf, look, programs),
             limits_of(self._knobs),
             self._bpf.cleanup,

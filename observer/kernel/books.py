@@ -22,6 +22,7 @@ from observer.kernel.cells import (
     VM,
     Cells,
     Drop,
+    Pool,
     ProcessKind,
     map_cells,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Books", "PinnedBooks", "decode"]
 
-U32 = np.dtype("u4")
+U32, U64 = np.dtype("u4"), np.dtype("u8")
 
 
 class Books(Protocol):
@@ -45,6 +46,8 @@ class Books(Protocol):
     vcpus: Cells
     rings: Cells
     services: Cells
+    used: Cells
+    """By Pool: those behind the first so many slots were never taken."""
     left_out: dict[str, str]
 
     def fileno(self) -> int:
@@ -101,7 +104,8 @@ class PinnedBooks:
         self.vcpus = self._cells_or_none("vcpus", VCPU)
         self.rings = self._cells_or_none("rings", RING)
         self.services = self._cells_or_none("services", SERVICE)
-        self._drops = map_cells(self._fd("drops"), np.dtype("u8"), len(Drop))
+        self.used = map_cells(self._fd("next_slots"), U64, len(Pool))
+        self._drops = map_cells(self._fd("drops"), U64, len(Drop))
         self._taken: list[Suspicion] = []
         self._ring = RingBuffer(
             libbpf, self._fd("suspicions"), lambda b: self._taken.append(decode(b))

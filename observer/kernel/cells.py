@@ -22,6 +22,7 @@ __all__ = [
     "VM",
     "Cells",
     "Drop",
+    "Pool",
     "ProcessKind",
     "RingFlag",
     "RingHush",
@@ -200,6 +201,14 @@ class RingHush(IntEnum):
     NOTHING = 0
     UNCALLED = 1
     ALL = 2
+
+
+class Pool(IntEnum):
+    """`enum slot_pool`: of what slots are taken, those given back first."""
+
+    VMS = 0
+    VCPUS = 1
+    RINGS = 2
 
 
 class Drop(IntEnum):

@@ -103,16 +103,15 @@ class ScannedBooks:
     def __init__(
         self,
         maps: PinnedBooks,
-        used: Cells,
         reader: ProgramReader,
         limits: Limits,
         detach: Callable[[], None],
     ) -> None:
         self._maps, self._reader, self._detach = maps, reader, detach
         self.vms, self.vcpus, self.rings = maps.vms, maps.vcpus, maps.rings
-        self.services = maps.services
+        self.services, self.used = maps.services, maps.used
         self.left_out = {"service": "the scanning design does not keep beats"}
-        self._scanner = Scanner(self, used, limits, reader)
+        self._scanner = Scanner(self, maps.used, limits, reader)
         self._found: deque[Suspicion] = deque()
         self._failed: Exception | None = None
         self._missed = 0

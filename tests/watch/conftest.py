@@ -46,6 +46,7 @@ class FakeBooks:
         self.vcpus: Cells = np.zeros(LIMITS["vcpus"], VCPU)
         self.rings: Cells = np.zeros(LIMITS["rings"], RING)
         self.services: Cells = np.zeros(LIMITS["services"], SERVICE)
+        self.used = np.array([LIMITS["vms"], LIMITS["vcpus"], LIMITS["rings"]])
         self.left_out: dict[str, str] = {}
         self.raised: list[Suspicion] = []
         self.watched: dict[int, int] = {}
