@@ -63,7 +63,7 @@ class Cases:
 
     def is_service(self, vm: Vm) -> bool:
         """Whether it is a service VM of this host's."""
-        return self._services.vm_folder(vm) is not None
+        return self._services.is_service(vm)
 
     def stands_by(self, vm: Vm) -> bool:
         """Whether it is a service's spare."""

@@ -25,7 +25,6 @@ from observer.model import Confirmed, RunState, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import TypeVar
 
     import numpy as np
@@ -64,10 +63,10 @@ class Reach:
 
     def task(self, pid: int) -> TaskLook:
         """Look at a process's leader."""
-        return look_at_task(self._watch.proc / str(pid))
+        return look_at_task(f"{self._watch.proc}/{pid}")
 
-    def _thread_folder(self, vm: Vm, tid: int) -> Path:
-        return self._watch.proc / str(vm.pid) / "task" / str(tid)
+    def _thread_folder(self, vm: Vm, tid: int) -> str:
+        return f"{self._watch.proc}/{vm.pid}/task/{tid}"
 
     def thread(self, vm: Vm, tid: int) -> TaskLook:
         """Look at one thread of a VMM."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from observer.clock import SECOND
@@ -16,7 +15,7 @@ from observer.confirm.service import (
     judge_part,
     judge_service,
 )
-from observer.errors import DeadlineError, ProgramError
+from observer.errors import ProgramError
 from observer.kernel.cells import RingKind
 from observer.kernel.exits import is_triple_fault
 from observer.model import (
@@ -27,7 +26,7 @@ from observer.model import (
     VerdictKind,
 )
 from observer.services.abi import Abi
-from observer.services.control import order
+from observer.services.control import is_heard, say
 from observer.services.folder import RUNTIME, service_folder
 from observer.services.identity import is_service_user
 from observer.services.record import SPARE, read_record
@@ -37,12 +36,10 @@ if TYPE_CHECKING:
 
     from observer.cases.reach import Reach
     from observer.model import Suspicion, Verdict, Vm
-    from observer.services.folder import ServiceFolder, VmFolder
+    from observer.services.folder import ServiceFolder
     from observer.watch import Watch
 
 __all__ = ["ServiceCase"]
-
-ANSWER_SECONDS = 1.0
 
 
 class ServiceCase:
@@ -51,32 +48,41 @@ class ServiceCase:
     def __init__(self, watch: Watch, reach: Reach, runtime: Path = RUNTIME) -> None:
         self._watch, self._reach, self._runtime = watch, reach, runtime
         self._abi = Abi.of_header()
+        self._folders: dict[str, ServiceFolder | None] = {}
+        self._controls: dict[str, Path] = {}
+        """By monitor."""
 
     async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the service, or its part, hangs."""
-        if (folder := self.vm_folder(vm)) is None:
+        if (control := self._control(vm)) is None:
             # any guest can make this hypercall
             self._watch.books.services[vm.slot]["ignored"] = 1
             return Refuted("it beats, yet is no service of this host")
         if suspicion.kind is SuspicionKind.PART:  # it beats, so it is not paused
             return await self._part(vm, suspicion)
-        if stopped := await self._reach.stopped(vm, suspicion.since_ns):
-            return stopped
-        return await self._service(vm, suspicion, folder)
+        return await self._service(vm, suspicion, control)
 
     def _folder(self, vm: Vm) -> ServiceFolder | None:
         """None of a VM that is no service, whatever its guest says."""
         if not is_service_user(vm.user):
             return None
-        return service_folder(self._runtime, vm.name)
+        if vm.name not in self._folders:  # paths take long to join, while a look waits
+            self._folders[vm.name] = service_folder(self._runtime, vm.name)
+        return self._folders[vm.name]
 
-    def vm_folder(self, vm: Vm) -> VmFolder | None:
-        """Where the sockets of a service's VM lie; None of a VM that is none."""
+    def _control(self, vm: Vm) -> Path | None:
+        """The control port of a service's VM; None of a VM that is none."""
         folder = self._folder(vm)
         if folder is None or vm.qmp is None:
             return None
-        found = folder.vm_of(vm.qmp)
-        return found if found.control.exists() else None
+        control = self._controls.get(vm.qmp)
+        if control is None:
+            control = self._controls[vm.qmp] = folder.vm_of(vm.qmp).control
+        return control if control.exists() else None
+
+    def is_service(self, vm: Vm) -> bool:
+        """Whether it is a service VM of this host's."""
+        return self._control(vm) is not None
 
     def stands_by(self, vm: Vm) -> bool:
         """Whether it is the spare of a service."""
@@ -92,7 +98,7 @@ class ServiceCase:
     def beats(self, vm: Vm) -> bool:
         """Whether it is a service that has said so itself."""
         said = bool(self._watch.books.services[vm.slot]["beats"])
-        return said and self.vm_folder(vm) is not None
+        return said and self.is_service(vm)
 
     def is_up(self, vm: Vm) -> bool:
         """Whether its keeper says that it has come up, to serve or to stand by."""
@@ -134,15 +140,21 @@ class ServiceCase:
         now_ns = self._watch.clock.now_ns()
         return Moment(now_ns, task.runtime_ns, task.state == "R", held)
 
-    async def _service(self, vm: Vm, suspicion: Suspicion, folder: VmFolder) -> Look:
+    async def _service(self, vm: Vm, suspicion: Suspicion, control: Path) -> Look:
         """Ask it for a beat, and wait for one on its vCPU's fair clock."""
         first_ns = self._sign_ns(vm.slot)
         if first_ns > suspicion.since_ns:
             return Refuted("it beats")
-        request = asyncio.create_task(order(folder.control, "beat", ANSWER_SECONDS))
-        now, fair_ns = self._moment(vm), 0
-        name = self.subject(vm)
         try:
+            wire = say(control, "beat")
+        except ProgramError:
+            wire = None
+        try:
+            now, fair_ns = self._moment(vm), 0
+            # after it was asked: what is looked at here is part of its time to answer
+            name = self.subject(vm)
+            if stopped := await self._reach.stopped(vm, suspicion.since_ns):
+                return stopped
             while True:
                 before, now = now, self._moment(vm)
                 fair_ns += answer_time_ns(before, now)
@@ -154,24 +166,24 @@ class ServiceCase:
                     age_ns=now.now_ns - suspicion.now_ns,
                     late_ns=now.now_ns - suspicion.since_ns,
                     since_ns=suspicion.since_ns,
-                    asked=not request.done() or request.exception() is None,
+                    asked=wire is not None and is_heard(wire),
                 )
                 if not isinstance(look, LookAgain):
                     return look
                 await asyncio.sleep(look.in_ns / SECOND)
         finally:
-            request.cancel()
-            with suppress(asyncio.CancelledError, DeadlineError, ProgramError):
-                await request
+            if wire is not None:
+                wire.close()
 
     def fell(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Of one that panics, or met a triple fault: others may reset so."""
         cell = self._watch.books.vcpus[suspicion.slot]
         return judge_fall(
             name=self.subject(vm),
-            is_service=self.vm_folder(vm) is not None,
+            is_service=self.is_service(vm),
             vcpu=int(cell["id"]),
             fell=is_triple_fault(int(cell["isa"]), int(cell["reason"])),
+            panics=bool(self._watch.books.services[vm.slot]["panicked"]),
             since_ns=suspicion.since_ns,
         )
 
@@ -183,7 +195,6 @@ class ServiceCase:
     def name_of(self, vm: Vm, number: int) -> str:
         """A part as an operator knows it."""
         service = int(self._watch.books.services[vm.slot]["service"])
-            panics=bool(self._watch.books.services[vm.slot]["panicked"]),
         return f"{vm.name}/{self._abi.part_name(service, number)}"
 
     def _back_end_owes(self, slot: int) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads files of /proc by system calls alone.
+"""Reads small files by system calls alone.
 
 `Path.read_text` takes nine times as long for these short files, and a second look at
 a VM reads dozens of them.
@@ -11,14 +11,14 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from os import PathLike
 
 __all__ = ["read_proc"]
 
 CHUNK_BYTES = 16 * 1024
 
 
-def read_proc(path: Path) -> str:
+def read_proc(path: PathLike[str] | str) -> str:
     """All of a file; raises what `open` and `read` do, e.g. for a task that is gone."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

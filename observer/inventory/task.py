@@ -13,6 +13,7 @@ import msgspec
 from observer.inventory.procfs import read_proc
 
 if TYPE_CHECKING:
+    from os import PathLike
     from pathlib import Path
 
 __all__ = [
@@ -65,11 +66,11 @@ def parse_stat(text: str) -> tuple[str, int, int]:
     return fields[0], int(fields[6]), int(fields[19])
 
 
-def look_at_task(folder: Path) -> TaskLook:
+def look_at_task(folder: PathLike[str] | str) -> TaskLook:
     """Read /proc/PID or /proc/PID/task/TID; a task that is gone is `ABSENT`."""
     try:
-        state, flags, start = parse_stat(read_proc(folder / "stat"))
-        run, waited, _ = read_proc(folder / "schedstat").split()
+        state, flags, start = parse_stat(read_proc(f"{folder}/stat"))
+        run, waited, _ = read_proc(f"{folder}/schedstat").split()
     except (FileNotFoundError, ProcessLookupError):
         return ABSENT
     exiting, guest_mode = bool(flags & PF_EXITING), bool(flags & PF_VCPU)
@@ -84,21 +85,21 @@ def tasks_of(proc: Path, pid: int) -> list[int]:
         return []
 
 
-def _system_call(folder: Path) -> list[str]:
+def _system_call(folder: PathLike[str] | str) -> list[str]:
     """Its number and arguments, or "running" on a CPU, wherever that leads."""
     try:
-        return read_proc(folder / "syscall").split()
+        return read_proc(f"{folder}/syscall").split()
     except (FileNotFoundError, ProcessLookupError):
         return []
 
 
-def in_kvm_run(folder: Path) -> bool:
+def in_kvm_run(folder: PathLike[str] | str) -> bool:
     """Say whether a vCPU's thread is in KVM_RUN: in the guest, halted, or about to."""
     words = _system_call(folder)
     return words[:1] == ["running"] or KVM_RUN in words[2:3]
 
 
-def in_guest(folder: Path, task: TaskLook, *, met: bool) -> bool:
+def in_guest(folder: PathLike[str] | str, task: TaskLook, *, met: bool) -> bool:
     """Say whether a vCPU's thread runs its guest, or sleeps within KVM_RUN.
 
     Not while it works in the VMM or on the way there and back: of one on a CPU only the

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from observer.inventory.procfs import read_proc
+
 __all__ = [
     "RUNTIME",
     "ServiceFolder",
@@ -37,6 +39,12 @@ def replace_text(path: Path, text: str) -> None:
 def is_name(name: str) -> bool:
     """Whether a service may be called so: it becomes part of a path."""
     return _NAME.fullmatch(name) is not None
+
+
+def _seat_of(qmp: str) -> str:
+    """Name of the folder that a monitor lies in; empty where it leads elsewhere."""
+    name = qmp.rpartition("/")[0].rpartition("/")[2]
+    return name if is_name(name) else ""
 
 
 class VmFolder(msgspec.Struct, frozen=True):
@@ -77,13 +85,13 @@ class ServiceFolder(msgspec.Struct, frozen=True):
     def stands_by(self, qmp: str) -> bool:
         """Whether the VM with this monitor is not the one that serves."""
         try:
-            return self.vm.path.readlink().name != Path(qmp).parent.name
+            return self.vm.path.readlink().name != _seat_of(qmp)
         except OSError:  # none serves yet
             return False
 
     def vm_of(self, qmp: str) -> VmFolder:
         """Of the VM with this monitor; what a VMM says of itself leads nowhere else."""
-        return VmFolder(self.path / Path(qmp).parent.name)
+        return VmFolder(self.path / _seat_of(qmp))
 
     def vm_is(self, folder: VmFolder) -> None:
         """Say which of the two serves."""
@@ -108,7 +116,10 @@ class ServiceFolder(msgspec.Struct, frozen=True):
         return self.path / "ending"
 
     def _ended(self) -> list[str]:
-        return self.ending.read_text().split() if self.ending.exists() else []
+        try:
+            return read_proc(f"{self.path}/ending").split()
+        except FileNotFoundError:
+            return []
 
     def ends(self, *pids: int) -> None:
         """Say who is being ended on purpose."""

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from observer.errors import DeadlineError, ObserverError, ProgramError
-from observer.services.control import order
+from observer.services.control import is_heard, order, say
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,3 +75,25 @@ def test_nobody_listens(tmp_path: Path) -> None:
     """A service that is not up."""
     with pytest.raises(ProgramError, match="cannot be reached"):
         asyncio.run(order(tmp_path / "control", "stats", 1.0))
+
+
+def test_what_is_said_is_heard_until_the_other_end_hangs_up(tmp_path: Path) -> None:
+    """Nothing is waited for: whoever says it may have little time."""
+    control = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX) as port:
+        port.bind(str(control))
+        port.listen()
+        with say(control, "beat") as wire:
+            assert is_heard(wire)
+            with port.accept()[0] as other:
+                assert other.recv(100) == b"beat\n"
+                other.sendall(b"up net 1\n")
+                assert is_heard(wire)
+            wire.recv(100)
+            assert not is_heard(wire)
+
+
+def test_where_nobody_listens_nothing_is_said(tmp_path: Path) -> None:
+    """The error names the port."""
+    with pytest.raises(ProgramError, match="cannot be reached"):
+        say(tmp_path / "control", "beat")
