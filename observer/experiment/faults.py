@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The faults of the experiments, how each is brought about, and what it must be called.
 
-The moment of a fault is the one before its order is sent or its signal raised: the last
-at which the victim was surely well.  All designs are timed from there.
+The moment of a fault is the last at which the victim was surely well: the one before it
+obeyed an order, by the kernel's trace, or before its signal is raised.  All designs are
+timed from there.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import select
 import signal
 import socket
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from observer.clock import SECOND
 from observer.errors import ProgramError
 from observer.model import VerdictKind
 from observer.services.folder import RUNTIME, ServiceFolder
@@ -24,6 +26,8 @@ from observer.services.record import read_record
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from observer.experiment.moment import FaultTrace
 
 __all__ = [
     "CLEAR",
@@ -34,7 +38,7 @@ __all__ = [
     "service_pid",
 ]
 
-ANSWER_SECONDS = 0.5
+OBEYED_SECONDS = 10.0
 CLEAR = signal.SIGUSR1
 """What a keeper of `nobody.py` is told to begin anew by."""
 
@@ -113,27 +117,45 @@ def clear(fault: Fault, runtime: Path = RUNTIME) -> None:
             os.close(process)
 
 
-def _tell(folder: ServiceFolder, word: str) -> int:
-    """Order a fault; the moment before.  A service that hangs or fell is silent."""
+def _refuses(wire: socket.socket) -> bool:
+    """Whether it said so; one that hangs or fell says nothing, or is gone."""
+    try:
+        return b"refused" in wire.recv(200)
+    except ConnectionError:
+        return False
+
+
+def _tell(folder: ServiceFolder, word: str, trace: FaultTrace) -> int:
+    """Order a fault; the moment at which it was obeyed."""
+    service = folder.path.name
     with socket.socket(socket.AF_UNIX) as wire:
-        wire.settimeout(ANSWER_SECONDS)
+        wire.settimeout(OBEYED_SECONDS)
         wire.connect(str(folder.vm.control))
-        moment_ns = time.monotonic_ns()
+        ordered_ns = time.monotonic_ns()
+        deadline_ns = ordered_ns + int(OBEYED_SECONDS * SECOND)
         wire.sendall(f"fault {word}\n".encode())
-        with suppress(TimeoutError, ConnectionError):
-            said = wire.recv(200)
-            if b"refused" in said:
-                raise ProgramError(
-                    f"{folder.path.name} may not be broken: give it the word faults=on."
-                )
-    return moment_ns
+        heard: list[socket.socket | FaultTrace] = [wire, trace]
+        while (left_ns := deadline_ns - time.monotonic_ns()) > 0:
+            ready, _, _ = select.select(heard, [], [], left_ns / SECOND)
+            if wire in ready:
+                if _refuses(wire):
+                    raise ProgramError(
+                        f"{service} may not be broken: give it the word faults=on."
+                    )
+                heard.remove(wire)
+            if moment_ns := trace.take(service, ordered_ns):
+                return moment_ns
+    raise ProgramError(
+        f"{service} did not obey {word} in {OBEYED_SECONDS:g} s: see whether it serves "
+        "(observer service status), and build its image again (make unikernels)."
+    )
 
 
-def break_services(fault: Fault, runtime: Path = RUNTIME) -> int:
-    """Bring it about, in all its services at once; the moment before, in ns."""
+def break_services(fault: Fault, trace: FaultTrace, runtime: Path = RUNTIME) -> int:
+    """Bring it about, in all its services at once; its moment, in ns."""
     if fault.word is not None:
         folders = [ServiceFolder(runtime / name) for name in fault.services]
-        return min(_tell(folder, fault.word) for folder in folders)
+        return min(_tell(folder, fault.word, trace) for folder in folders)
     with ExitStack() as stack:
         held = [stack.enter_context(_held(name, runtime)) for name in fault.services]
         moment_ns = time.monotonic_ns()

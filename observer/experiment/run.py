@@ -194,7 +194,7 @@ class Study:
         deadline = time.monotonic() + BROKEN_SECONDS
         while True:
             try:
-                return break_services(fault)
+                return break_services(fault, self._scene.trace)
             except (ProgramError, OSError) as e:
                 if time.monotonic() > deadline:
                     raise ProgramError(f"{fault.name} cannot be begun: {e}") from e

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from observer.errors import ProgramError, UsageError
 from observer.experiment.guest_load import Seen, take_seen
+from observer.experiment.moment import fault_trace
 from observer.experiment.streams import (
     DATAGRAM_PORT,
     LOOK_SECONDS,
@@ -40,6 +41,7 @@ from observer.services.images import ETC, images_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from observer.experiment.moment import FaultTrace
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
 
@@ -86,6 +88,7 @@ class Scene:
     writers: Writers | None
     folder: Path
     namespace: str | None
+    trace: FaultTrace
 
     def take_seen(self, *, anew: bool = False) -> Seen:
         """What the guest saw since it was asked last."""
@@ -245,4 +248,7 @@ def scene(
         wait_for_guest(guest, BOOT_SECONDS)
         to = (spec.guest_address, DATAGRAM_PORT)
         datagrams = enter(Datagrams(wire, to, period_ms / 1000))
-        yield Scene(services, guest, datagrams, stream, writers, folder, namespace)
+        trace = enter(fault_trace())
+        yield Scene(
+            services, guest, datagrams, stream, writers, folder, namespace, trace
+        )

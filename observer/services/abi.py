@@ -56,6 +56,10 @@ class Abi:
             if name.startswith(prefix := f"{title.upper()}_")
         }
 
+    def service_name(self, number: int) -> str:
+        """What a service is called."""
+        return self._services.get(number, f"service-{number}")
+
     def part_name(self, service: int, number: int) -> str:
         """What a part of a service is called."""
         return self._parts.get((service, number), f"part-{number}")
