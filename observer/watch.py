@@ -16,7 +16,7 @@ import numpy as np
 
 from observer.cases import Cases
 from observer.gates import Inhibitions, booting
-from observer.inventory.vmm import read_vms, vhost_fds
+from observer.inventory.vmm import read_vms
 from observer.kernel.cells import Pool, RingKind
 from observer.kernel.rings import ring_slots
 from observer.meaning import ACTIONS, CAUSES, is_event
@@ -32,11 +32,12 @@ from observer.model import (
 from observer.services.record import SPARE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from observer.clock import Clock
     from observer.config import Policy
     from observer.confirm.question import Questions
+    from observer.inventory.descriptors import Descriptors
     from observer.inventory.register import Register
     from observer.kernel.books import Books
     from observer.kernel.cells import Cells
@@ -206,7 +207,8 @@ class Watch:
     async def _settle(self) -> None:
         slots = np.flatnonzero(self.books.vms["tgid"])
         pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
-        read = await asyncio.to_thread(read_vms, self.proc, pids, self._known)
+        words = self.proc, pids, self._known
+        read, held = await asyncio.to_thread(read_vms, *words)
         tgids = self.books.vms["tgid"]  # one may have been buried meanwhile
         found = [vm for vm in read if tgids[vm.slot] == vm.pid]
         self._known = {vm.pid: vm for vm in found}
@@ -221,8 +223,8 @@ class Watch:
             self._on_seen(vm)
             for back_end in vm.back_ends:
                 self.books.watch_process(back_end.pid, vm.slot)
-            self._enter_rings(vm)
-            self._name_servers(vm)
+            self._enter_rings(vm, held)
+            self._name_servers(vm, held)
             self._rehearse(vm)
         self._register.write(self.vms.values())
 
@@ -255,19 +257,19 @@ class Watch:
             if at not in heard:
                 self._open_case(Suspicion(kind, now, now, int(code), pid, at, at))
 
-    def _enter_rings(self, vm: Vm) -> None:
+    def _enter_rings(self, vm: Vm, held: Mapping[int, Descriptors]) -> None:
         """Enter vhost rings that were at work before we came, and are idle since."""
         vcpus = self.books.vcpus
         mine = np.flatnonzero((vcpus["vm"] == vm.slot) & (vcpus["tid"] != 0))
         if len(mine):
-            for fd in vhost_fds(self.proc, vm.pid):
+            for fd in held[vm.pid].vhost:
                 self.books.enter_vhost_file(int(mine[0]), fd)
 
-    def _name_servers(self, vm: Vm) -> None:
+    def _name_servers(self, vm: Vm, held: Mapping[int, Descriptors]) -> None:
         """Tell BPF which process serves each ring that a process serves."""
         for slot in self.ring_slots(vm.slot):
             if self.books.rings[slot]["kind"] == RingKind.USER:
-                server = self._looks.server_of(vm, slot)
+                server = self._looks.server_of(vm, slot, held)
                 self.books.rings[slot]["worker_tid"] = server.pid
 
     async def _bury(self, vm: Vm, look: Look) -> None:

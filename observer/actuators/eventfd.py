@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from observer.actuators.process import held
 from observer.errors import UnfitError
-from observer.inventory.vmm import eventfd_count, eventfds
+from observer.inventory.descriptors import eventfd_count, read_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -56,7 +56,7 @@ def write_eventfds(vm: Vm, ids: Iterable[int], proc: Path = Path("/proc")) -> No
     Reads all descriptors of the VMM's, which takes long: call it in a thread.
     """
     with held(vm, proc) as process:
-        fds = eventfds(proc, vm.pid)
+        fds = read_descriptors(proc, vm.pid).eventfds
         for which in ids:
             if which not in fds:
                 raise UnfitError(f"{vm.name} has no eventfd {which} any more")

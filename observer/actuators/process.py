@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.errors import UnfitError
+from observer.inventory.descriptors import read_descriptors
 from observer.inventory.task import look_at_task
-from observer.inventory.vmm import eventfds
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def _held_back_end(vm: Vm, back_end: BackEnd, proc: Path) -> Iterator[int]:
     """A pidfd of one that still shares an eventfd with its VMM."""
 
     def is_it() -> bool:
-        return bool(eventfds(proc, back_end.pid).keys() & eventfds(proc, vm.pid).keys())
+        its, vmms = (read_descriptors(proc, pid) for pid in (back_end.pid, vm.pid))
+        return bool(its.eventfds.keys() & vmms.eventfds.keys())
 
     with held(vm, proc), _held(back_end.pid, back_end.name, is_it) as process:
         yield process

@@ -30,6 +30,9 @@ from observer.model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from observer.inventory.descriptors import Descriptors
     from observer.model import Suspicion, Verdict, Vm
     from observer.watch import Watch
 
@@ -57,9 +60,9 @@ class Cases:
         self._back_ends = BackEndCase(watch, self._reach)
         self._services = ServiceCase(watch, self._reach)
 
-    def server_of(self, vm: Vm, slot: int) -> BackEnd:
-        """Who serves a ring that a process serves."""
-        return self._back_ends.server_of(vm, slot)
+    def server_of(self, vm: Vm, slot: int, held: Mapping[int, Descriptors]) -> BackEnd:
+        """Who serves a ring that a process serves, of what processes hold open."""
+        return self._back_ends.server_of(vm, slot, held)
 
     def is_service(self, vm: Vm) -> bool:
         """Whether it is a service VM of this host's."""

@@ -18,8 +18,9 @@ from observer.confirm.backend import (
     judge_unkicked,
 )
 from observer.errors import DeadlineError
+from observer.inventory.descriptors import eventfd_count, read_descriptors
 from observer.inventory.guest_memory import read_ring_words
-from observer.inventory.vmm import eventfd_count, eventfds, program_of
+from observer.inventory.vmm import program_of
 from observer.kernel.cells import RingFlag, RingHush, RingKind
 from observer.kernel.rings import ring_at
 from observer.model import (
@@ -32,7 +33,10 @@ from observer.model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from observer.cases.reach import Reach
+    from observer.inventory.descriptors import Descriptors
     from observer.model import Suspicion, Vm
     from observer.watch import Watch
 
@@ -53,7 +57,7 @@ class BackEndCase:
         if suspicion.kind is SuspicionKind.UNKICKED:
             return await self._unkicked(vm, suspicion)
         ring = watch.books.rings[slot]
-        pid = int(ring["worker_tid"]) or self.server_of(vm, slot).pid
+        pid = int(ring["worker_tid"]) or self._server_now(vm, slot).pid
         uncalled = suspicion.kind is SuspicionKind.UNCALLED
         first, first_ns = self._look_at_server(slot, pid), watch.clock.now_ns()
         # What is offered stays so until it is taken: it can be read while we wait.
@@ -136,14 +140,19 @@ class BackEndCase:
         await asyncio.sleep(STEP_SECONDS)
         return self._reach.out_of_kvm(vm)
 
-    def server_of(self, vm: Vm, slot: int) -> BackEnd:
+    def server_of(self, vm: Vm, slot: int, held: Mapping[int, Descriptors]) -> BackEnd:
         """Who else holds a ring's eventfd; the VMM itself if nobody does."""
-        proc, which = self._watch.proc, self._eventfd_id(slot)
-        self._fds[slot] = eventfds(proc, vm.pid).get(which, -1)
+        which = self._eventfd_id(slot)
+        self._fds[slot] = held[vm.pid].eventfds.get(which, -1)
         for back_end in vm.back_ends:
-            if which in eventfds(proc, back_end.pid):
+            if back_end.pid in held and which in held[back_end.pid].eventfds:
                 return back_end
-        return BackEnd(vm.pid, program_of(proc, vm.pid))
+        return BackEnd(vm.pid, program_of(self._watch.proc, vm.pid))
+
+    def _server_now(self, vm: Vm, slot: int) -> BackEnd:
+        pids = vm.pid, *(b.pid for b in vm.back_ends)
+        held = {pid: read_descriptors(self._watch.proc, pid) for pid in pids}
+        return self.server_of(vm, slot, held)
 
     def _eventfd_id(self, slot: int) -> int:
         return int(self._watch.books.rings[slot]["eventfd_id"])
@@ -158,7 +167,8 @@ class BackEndCase:
         which, proc = self._eventfd_id(slot), self._watch.proc
         count = eventfd_count(proc, vm.pid, self._fds.get(slot, -1), which)
         if count is None:
-            fd = self._fds[slot] = eventfds(proc, vm.pid).get(which, -1)
+            fds = read_descriptors(proc, vm.pid).eventfds
+            fd = self._fds[slot] = fds.get(which, -1)
             count = eventfd_count(proc, vm.pid, fd, which)
         return count
 

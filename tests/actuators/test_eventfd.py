@@ -13,8 +13,8 @@ import pytest
 
 from observer.actuators.eventfd import write_eventfds
 from observer.errors import UnfitError
+from observer.inventory.descriptors import read_descriptors
 from observer.inventory.task import look_at_task
-from observer.inventory.vmm import eventfds
 from observer.model import Vm
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Holder:
         return self._numbers()
 
     def id_of(self, fd: int) -> int:
-        (found,) = (i for i, f in eventfds(PROC, self.vm.pid).items() if f == fd)
+        held = read_descriptors(PROC, self.vm.pid).eventfds
+        (found,) = (which for which, its in held.items() if its == fd)
         return found
 
 

@@ -25,6 +25,10 @@ def add_process(proc: Path, state: str, start_ticks: int, argv: str = "") -> Non
     (folder / "schedstat").write_text("5000 100 3")
 
 
+def vms_in(proc: Path) -> list[Vm]:
+    return read_vms(proc, {7: 5}, {7: WEB})[0]
+
+
 def test_the_next_one_reads_what_was_written(tmp_path: Path) -> None:
     """And nothing where nobody wrote, or something else is there."""
     path = tmp_path / "vms.json"
@@ -41,24 +45,24 @@ def test_the_next_one_reads_what_was_written(tmp_path: Path) -> None:
 
 def test_who_died_meanwhile_is_who_he_was(tmp_path: Path) -> None:
     """A zombie has no command line, and one that was waited for no folder."""
-    assert read_vms(tmp_path, {7: 5}, {7: WEB})[0].name == "web-1"
-    assert read_vms(tmp_path, {7: 5}, {7: WEB})[0].slot == 5
+    assert vms_in(tmp_path)[0].name == "web-1"
+    assert vms_in(tmp_path)[0].slot == 5
 
     add_process(tmp_path, "Z", 4711)
-    (was,) = read_vms(tmp_path, {7: 5}, {7: WEB})
+    (was,) = vms_in(tmp_path)
     assert (was.name, was.uuid, was.user) == ("web-1", "3d84f07c", 64055)
 
 
 def test_another_process_of_that_number_is_another_vm(tmp_path: Path) -> None:
     """Alive or dead; one that is dead, and was never seen, has no name."""
     add_process(tmp_path, "Z", 5000)
-    assert not read_vms(tmp_path, {7: 5}, {7: WEB})
+    assert not vms_in(tmp_path)
     other = tmp_path / "other"
     add_process(other, "S", 5000, "qemu\0-name\0guest=web-2\0")
-    assert read_vms(other, {7: 5}, {7: WEB})[0].name == "web-2"
+    assert vms_in(other)[0].name == "web-2"
 
 
 def test_who_is_alive_is_read_anew(tmp_path: Path) -> None:
     """His taps may be others by now."""
     add_process(tmp_path, "S", 4711, "qemu\0-name\0guest=web-1\0")
-    assert read_vms(tmp_path, {7: 5}, {7: WEB})[0].taps == ()
+    assert vms_in(tmp_path)[0].taps == ()

@@ -3,18 +3,15 @@ from pathlib import Path
 
 import pytest
 
+from observer.inventory.descriptors import eventfd_count, read_descriptors
 from observer.inventory.task import ABSENT, in_guest, look_at_task, parse_stat
 from observer.inventory.vmm import (
-    eventfd_count,
-    eventfds,
     find_back_ends,
     name_of,
     qmp_of,
     read_vm,
-    taps_of,
     uuid_of,
 )
-from observer.model import BackEnd
 
 
 def add_process(proc: Path, pid: int, comm: str, fdinfos: list[str]) -> None:
@@ -62,7 +59,7 @@ def test_taps_are_those_of_the_descriptors(tmp_path: Path) -> None:
     """Two queues of one tap are one tap."""
     tap = "pos:\t0\niff:\ttap0\n"
     add_process(tmp_path, 7, "qemu", [tap, tap, "pos:\t0\niff:\ttap1\n"])
-    assert taps_of(tmp_path, 7) == ("tap0", "tap1")
+    assert read_descriptors(tmp_path, 7).taps == ("tap0", "tap1")
 
 
 def test_who_shares_an_eventfd_is_a_back_end(tmp_path: Path) -> None:
@@ -72,8 +69,11 @@ def test_who_shares_an_eventfd_is_a_back_end(tmp_path: Path) -> None:
     add_process(tmp_path, 9, "qsd", [eventfd(41), eventfd(60)])
     add_process(tmp_path, 10, "other", [eventfd(70)])
 
-    assert find_back_ends(tmp_path, [7, 8]) == {7: (BackEnd(9, "qsd"),), 8: ()}
-    first, second = eventfds(tmp_path, 7)[40], eventfds(tmp_path, 7)[41]
+    held = {pid: read_descriptors(tmp_path, pid) for pid in (7, 8)}
+    shared = read_descriptors(tmp_path, 9)
+    assert find_back_ends(tmp_path, held) == {7: {9: shared}, 8: {}}
+    assert shared.eventfds == {41: 0, 60: 1}
+    first, second = held[7].eventfds[40], held[7].eventfds[41]
     assert eventfd_count(tmp_path, 7, second, 41) == 2
     assert eventfd_count(tmp_path, 7, first, 41) is None  # that descriptor is another
 
@@ -120,7 +120,7 @@ def test_a_vmm_that_is_gone_has_no_name(tmp_path: Path) -> None:
     found = {}
     for state in "SZ":
         (tmp_path / "7/stat").write_text(f"7 (qemu) {state} 4 5 6 7 8 0 {numbers}")
-        found[state] = read_vm(tmp_path, 7, 0)
+        found[state] = read_vm(tmp_path, 7, 0, ())
 
     assert found["S"] is not None
     assert found["S"].name == "web"

@@ -13,7 +13,7 @@ from observer.config import Policy
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import linux_guest
 from observer.guests.waiting import wait_until
-from observer.inventory.vmm import vhost_fds
+from observer.inventory.descriptors import read_descriptors
 from observer.kernel.arm import Armed
 from observer.kernel.cells import RingKind
 from observer.kernel.libbpf import Libbpf
@@ -252,7 +252,7 @@ def test_both_designs_enter_rings_that_are_idle(designs, guest):
 
         wait_until(known, DEADLINE_SECONDS, "the vCPU was entered again")
         (vcpu,) = np.flatnonzero(books.vcpus["tid"] == _mine_tid(books, guest))
-        for fd in vhost_fds(Path("/proc"), guest.pid):
+        for fd in read_descriptors(Path("/proc"), guest.pid).vhost:
             books.enter_vhost_file(int(vcpu), fd)
         rings = _mine(books, guest, "rings", "kind")
         found.append(_identities(rings[rings["kind"] == RingKind.VHOST], IDLE_IDENTITY))

@@ -126,6 +126,7 @@ class Scene:
         folder = self.proc / str(pid)
         (folder / "fdinfo").mkdir(parents=True)
         (folder / "fd").mkdir()
+        (folder / "fd/7").symlink_to("/dev/net/tun")
         (folder / "fdinfo/7").write_text(f"pos:\t0\niff:\ttap-{name}\n")
         (folder / "comm").write_text("qemu-system-x86\n")
         (folder / "cmdline").write_text(f"qemu\0-name\0guest={name},x=1\0")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from conftest import Scene
 
+    from observer.inventory.descriptors import Descriptors
+
 ANEW = "switch-to-spare, else restart-service"
 
 
@@ -201,7 +203,7 @@ def test_one_that_is_buried_while_others_are_read_stays_buried(
     scene.add_vm(0, "web1")
     scene.raise_(SuspicionKind.NOTE_VM, 0)
 
-    def read_slowly(*words: Any) -> list[Vm]:
+    def read_slowly(*words: Any) -> tuple[list[Vm], dict[int, Descriptors]]:
         found = read_vms(*words)
         scene.books.forget(0)
         return found

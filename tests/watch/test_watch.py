@@ -18,6 +18,7 @@ from observer.model import SuspicionKind, VerdictKind
 if TYPE_CHECKING:
     from conftest import Scene
 
+    from observer.inventory.descriptors import Descriptors
     from observer.model import Vm
 
 CASES = [
@@ -52,7 +53,7 @@ def test_what_is_told_during_a_scan_is_not_passed_by(
     scene.raise_(SuspicionKind.NOTE_VM, 0)
     scans = 0
 
-    def read_late(*args: Any) -> list[Vm]:
+    def read_late(*args: Any) -> tuple[list[Vm], dict[int, Descriptors]]:
         nonlocal scans
         scans += 1
         found = read_vms(*args)
@@ -177,6 +178,7 @@ def test_looks_are_apart_however_late_the_observer_is(
     stat.write_text(stat.read_text().replace(") S ", ") R "))
     kick = scene.proc / f"{pid}/fdinfo/8"
     kick.write_text("eventfd-count: 1\neventfd-id: 5\n")
+    (scene.proc / f"{pid}/fd/8").symlink_to("anon_inode:[eventfd]")
     ring = scene.books.rings[0]
     ring["kind"], ring["eventfd_id"], ring["since_ns"] = RingKind.USER, 5, 1
     scene.raise_(SuspicionKind.NOTE_VM, 0)
