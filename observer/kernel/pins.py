@@ -14,7 +14,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from observer.errors import HostError
-from observer.kernel.cells import PROCESS, RING, SUSPICION, VCPU, VM
+from observer.kernel.cells import PROCESS, RING, SERVICE, SUSPICION, VCPU, VM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,8 @@ TAG_CHARS = 12
 
 def layout_tag() -> str:
     """Name the layout of all cells."""
-    text = repr([kind.descr for kind in (VM, VCPU, RING, SUSPICION, PROCESS)])
+    cells = VM, VCPU, RING, SERVICE, SUSPICION, PROCESS
+    text = repr([kind.descr for kind in cells])
     return hashlib.sha256(text.encode()).hexdigest()[:TAG_CHARS]
 
 
