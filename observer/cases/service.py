@@ -138,7 +138,7 @@ class ServiceCase:
         its = next((v for v in vcpus if v["tid"] == tid), None)
         held = fell or its is None or not self._reach.in_guest(vm, its, task)
         now_ns = self._watch.clock.now_ns()
-        return Moment(now_ns, task.runtime_ns, task.state == "R", held)
+        return Moment(now_ns, task.runtime_ns, task.state == "R", held, task.stopped)
 
     async def _service(self, vm: Vm, suspicion: Suspicion, control: Path) -> Look:
         """Ask it for a beat, and wait for one on its vCPU's fair clock."""
@@ -150,13 +150,15 @@ class ServiceCase:
         except ProgramError:
             wire = None
         try:
-            now, fair_ns = self._moment(vm), 0
             # after it was asked: what is looked at here is part of its time to answer
+            now, fair_ns = self._moment(vm), 0
             name = self.subject(vm)
-            if stopped := await self._reach.stopped(vm, suspicion.since_ns):
-                return stopped
             while True:
                 before, now = now, self._moment(vm)
+                if now.stopped and (
+                    stopped := await self._reach.stopped(vm, suspicion.since_ns)
+                ):
+                    return stopped
                 fair_ns += answer_time_ns(before, now)
                 look = judge_service(
                     name=name,

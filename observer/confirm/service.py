@@ -44,6 +44,8 @@ class Moment(msgspec.Struct, frozen=True):
     runtime_ns: int
     runnable: bool
     held: bool
+    stopped: bool = False
+    """By a signal, as all threads of its VMM."""
 
 
 def answer_time_ns(before: Moment, now: Moment) -> int:
