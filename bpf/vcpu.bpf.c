@@ -267,18 +267,6 @@ static __always_inline struct vcpu_cell *find_vcpu(struct kvm_vcpu *vcpu, u32 *s
 	return c;
 }
 
-static __always_inline u32 exit_reason(struct kvm_vcpu *vcpu, u32 isa)
-{
-	u32 code = 0;
-
-	/* a vCPU is the first member of its vendor's struct: BUILD_BUG_ON in svm.c and vmx.c */
-	if (isa == ISA_SVM && bpf_core_type_exists(struct vcpu_svm))
-		return BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb, control.exit_code);
-	if (isa == ISA_VMX)
-		return vmx_exit_reason(vcpu);
-	return code;
-}
-
 /* Where a host-made exit met the guest: interrupts off tells a lock-up from a tickless loop. */
 static __always_inline void note_place(struct kvm_vcpu *vcpu, struct vcpu_cell *c, u32 isa)
 {
