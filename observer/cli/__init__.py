@@ -24,6 +24,8 @@ VERBS = {
     "demo": "observer.cli.demo:demo",
     "soak": "observer.cli.demo:soak",
     "bench": "observer.cli.bench:bench",
+    "record": "observer.cli.replay:record",
+    "replay": "observer.cli.replay:replay",
     "experiment": "observer.cli.experiment:experiment",
     "guest": "observer.cli.guest:guest",
     "service": "observer.cli.service:service",

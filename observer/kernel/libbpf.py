@@ -41,6 +41,7 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_object__find_map_by_name": (c.c_void_p, [c.c_void_p, c.c_char_p]),
     "bpf_program__name": (c.c_char_p, [c.c_void_p]),
     "bpf_program__section_name": (c.c_char_p, [c.c_void_p]),
+    "bpf_program__fd": (c.c_int, [c.c_void_p]),
     "bpf_program__pin": (c.c_int, [c.c_void_p, c.c_char_p]),
     "bpf_prog_test_run_opts": (c.c_int, [c.c_int, c.c_void_p]),
     "bpf_program__attach": (c.c_void_p, [c.c_void_p]),
@@ -259,6 +260,17 @@ class BpfObject:
         while program := self._libbpf.bpf_object__next_program(self._object, program):
             found[self._libbpf.bpf_program__name(program).decode()] = program
         return found
+
+    def program_fd(self, name: str) -> int:
+        """Descriptor of a loaded program."""
+        return int(self._libbpf.bpf_program__fd(self.programs()[name]))
+
+    def map_fd(self, name: str) -> int:
+        """Descriptor of a map, once it is loaded."""
+        found = self._libbpf.bpf_object__find_map_by_name(self._object, name.encode())
+        if not found:
+            raise ProgramError(f"{self.path.name} has no map {name}.")
+        return int(self._libbpf.bpf_map__fd(found))
 
     def attach(self, pin_folder: Path | None) -> list[int]:
         """Attach every program; all or none.

@@ -20,6 +20,7 @@ from observer.guests.waiting import wait_until
 from observer.kernel import cells
 from observer.kernel.arm import Armed
 from observer.kernel.libbpf import Libbpf
+from observer.replay.event import EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -241,12 +242,13 @@ def slot_of(armed: Armed, pid: int) -> int:
         ("part_cell", cells.PART),
         ("suspicion", cells.SUSPICION),
         ("process", cells.PROCESS),
+        ("event", EVENT),
     ],
 )
 def test_dtypes_are_the_structs_of_the_objects(struct: str, dtype: np.dtype) -> None:
     """Every field has the offset that clang gave it, read from the objects' BTF."""
     found = {}
-    for name in ("process", "vcpu", "vring", "service"):
+    for name in ("process", "vcpu", "vring", "service", "record"):
         dump = subprocess.run(
             ["bpftool", "-j", "btf", "dump", "file", OBJECTS / f"{name}.bpf.o"],
             capture_output=True,
