@@ -24,7 +24,7 @@ from observer.guests.waiting import wait_until
 from observer.kernel.arm import Armed
 from observer.kernel.libbpf import Libbpf
 from observer.model import Suspicion, SuspicionKind
-from observer.replay.event import Debt
+from observer.replay.event import Debt, What
 from observer.replay.judge import ages_of, late_by
 from observer.replay.recorder import recorder
 from observer.replay.recording import name_of, read_recording
@@ -89,12 +89,15 @@ def test_what_the_alarms_said_is_in_it(image: GuestImage) -> None:
 
         vms = programs.vmms
         wait_until(lambda: guest.pid in vms(), SECONDS, "the guest was seen")
+        before = int(armed.books.vms[vms()[guest.pid]]["calls"])
+        reads_for(2)  # it sleeps until it is called
         guest.order("busy net")
-        reads_for(3)
+        reads_for(2)
         guest.order("irqoff-spin")
         wait_until(lambda: read(SuspicionKind.VCPU), SECONDS, "its vCPU was late")
         reads_for(0.5)
         vm, lost = vms()[guest.pid], programs.lost
+        calls = int(armed.books.vms[vm]["calls"]) - before
         vcpus = armed.books.vcpus
         mine = np.flatnonzero((vcpus["vm"] == vm) & (vcpus["tid"] != 0))
     stream = np.concatenate(events)
@@ -103,7 +106,8 @@ def test_what_the_alarms_said_is_in_it(image: GuestImage) -> None:
     assert not lost
     assert ages.paid(Debt.VCPU) > 100
     assert ages.paid(Debt.BACKEND) > 10
-    assert ages.paid(Debt.CALLED) > 10
+    told = (stream["debt"] == Debt.CALLED) & (stream["what"] == What.RENEWED)
+    assert int(told.sum()) == pytest.approx(calls, abs=3)
     said = [s for s in raised if s.kind in KINDS and s.vm == vm]
     assert {s.kind for s in said} >= {SuspicionKind.VCPU}
     for suspicion in said:
