@@ -11,7 +11,7 @@
 enum debt {
 	DEBT_VCPU = 0,	  /* an exit of its own making; slot of the vCPU, clock: its CPU time */
 	DEBT_BACKEND = 1, /* service; slot of the ring, clock: time in which the worker had a CPU */
-	DEBT_CALLED = 2,	  /* consumption of what it was called for; slot of the VM, clock: time */
+	DEBT_CALLED = 2,  /* consumption of what it was called for; slot of the VM, clock: time */
 	DEBT_SERVICE = 3, /* a beat; slot of the VM, clock: time in which its vCPU had a CPU */
 	NR_DEBTS = 4,
 };
