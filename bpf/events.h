@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* events.h: what a recording keeps: debts that are opened and paid, each on its debtor's own clock.
  *
- * Shared with user space: observer/replay/event.py says the same, and a test holds one against the
+ * Shared with user space: observer/replay/event.py says the same, and tests hold one against the
  * other. */
 #ifndef OBSERVER_EVENTS_H
 #define OBSERVER_EVENTS_H
 
 #include "cells.h"
+
+#define EVENTS_BYTES 16777216 /* 500,000 events with their headers; a power of two */
 
 enum debt {
 	DEBT_VCPU = 0,	  /* an exit of its own making; slot of the vCPU, clock: its CPU time */

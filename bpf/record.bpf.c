@@ -3,7 +3,9 @@
  *
  * The books say who is late by the limits of today; a recording can be judged by any limits.  It
  * costs an event for each kick, each batch of a ring and each exit, so it runs only while somebody
- * records.  It reads the books of the daemon that runs beside it and writes nothing into them. */
+ * records.  It reads the books of the daemon that runs beside it, and writes nothing into them but
+ * how often it could not read a guest's memory. */
+
 /* The helpers that are not for readers of the books. */
 #pragma clang diagnostic ignored "-Wunused-function"
 
@@ -11,8 +13,7 @@
 #include "vhost.bpf.h"
 #include "events.h"
 
-#define EPOLLIN	   1
-#define LOST_INDEX 0
+#define EPOLLIN 1
 
 SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_ARRAY(services, struct service_cell, MAX_VMS, BPF_F_MMAPABLE);
@@ -21,7 +22,7 @@ SHARED_HASH(vm_by_kvm, u64, u32, MAX_VMS);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 * 1024 * 1024); /* 500,000 events */
+	__uint(max_entries, EVENTS_BYTES);
 } events SEC(".maps");
 
 struct {
@@ -35,7 +36,7 @@ struct {
 /* A function of its own, so that BTF knows the struct. */
 static __noinline void tell(const struct event *e)
 {
-	u32 index = LOST_INDEX;
+	u32 index = 0;
 	u64 *count = bpf_map_lookup_elem(&lost, &index);
 
 	if (bpf_ringbuf_output(&events, (void *)e, sizeof(*e), BPF_RB_NO_WAKEUP) && count)

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["EVENT", "Debt", "Events", "What"]
+__all__ = ["EVENT", "EVENTS_BYTES", "Debt", "Events", "What"]
+
+EVENTS_BYTES = 16 * 1024 * 1024
+"""The ring that events come through."""
 
 Events = npt.NDArray[Any]
 """Of dtype EVENT, in the order of their time."""

@@ -17,7 +17,7 @@ from observer.kernel.cells import LIMITS, RING, SERVICE, VCPU, VM, Pool, map_cel
 from observer.kernel.event_ring import EventRing
 from observer.kernel.libbpf import BpfObject
 from observer.kernel.pins import layout_tag
-from observer.replay.event import EVENT, Debt
+from observer.replay.event import EVENT, EVENTS_BYTES, Debt
 from observer.replay.recording import Facts
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Recorder", "record", "recorder"]
 
-RING_BYTES = 16 * 1024 * 1024  # as in record.bpf.c
 PAUSE_SECONDS, LOOK_SECONDS = 0.05, 1.0
 U64 = np.dtype("u8")
 
@@ -42,7 +41,7 @@ class Recorder:
     def __init__(self, libbpf: Libbpf, built: BpfObject) -> None:
         self._libbpf = libbpf
         fd = built.map_fd
-        self._ring = EventRing(fd("events"), RING_BYTES, EVENT)
+        self._ring = EventRing(fd("events"), EVENTS_BYTES, EVENT)
         self._lost: Cells = map_cells(fd("lost"), U64, 1)
         self._used: Cells = map_cells(fd("next_slots"), U64, len(Pool))
         self._vms: Cells = map_cells(fd("vms"), VM, LIMITS["vms"])
