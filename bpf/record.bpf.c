@@ -13,8 +13,6 @@
 #include "vhost.bpf.h"
 #include "events.h"
 
-#define EPOLLIN 1
-
 SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_ARRAY(services, struct service_cell, MAX_VMS, BPF_F_MMAPABLE);
 SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
@@ -148,11 +146,9 @@ int BPF_PROG(record_used, struct vhost_dev *dev, struct vhost_virtqueue *vq)
 }
 
 /* With EVENT_IDX a second call means that the first was consumed. */
-static __always_inline int record_call(struct wait_queue_entry *wait)
+static __always_inline int record_call(u64 kvm)
 {
-	struct kvm_kernel_irqfd *irqfd =
-		(void *)wait - bpf_core_field_offset(struct kvm_kernel_irqfd, wait);
-	u64 now = bpf_ktime_get_ns(), kvm = (u64)BPF_CORE_READ(irqfd, kvm);
+	u64 now = bpf_ktime_get_ns();
 	u32 *slot = bpf_map_lookup_elem(&vm_by_kvm, &kvm);
 
 	if (slot)
@@ -160,11 +156,10 @@ static __always_inline int record_call(struct wait_queue_entry *wait)
 	return 0;
 }
 
-SEC("fentry/irqfd_wakeup")
-int BPF_PROG(record_interrupt, struct wait_queue_entry *wait, unsigned int mode, int sync,
-	     void *key)
+SEC("fentry/kvm_arch_set_irq_inatomic")
+int BPF_PROG(record_interrupt, void *entry, struct kvm *kvm)
 {
-	return (u64)key & EPOLLIN ? record_call(wait) : 0;
+	return record_call((u64)kvm);
 }
 
 static __always_inline void look_at_thread(u8 debt, u32 slot, u64 task, u32 tid, u64 now)

@@ -20,7 +20,6 @@
 #define MAX_SIBLINGS	       8 /* rings of one vhost device that its first kick makes known */
 #define MAX_WAITERS	       4
 #define LATE_NS		       20000000ull /* a debt so old may be another's by now */
-#define POLLED_IN	       1	   /* EPOLLIN */
 
 /* What a second reading found; one entry, the loader reads by turns. */
 struct look {

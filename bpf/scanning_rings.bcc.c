@@ -128,11 +128,10 @@ int on_kick(struct pt_regs *ctx, void *vcpu, void *device, u64 addr, u32 len, vo
 	return 0;
 }
 
-int on_call(struct pt_regs *ctx, void *wait, u32 mode, int sync, u64 key)
+int on_call(struct pt_regs *ctx, void *entry, u64 kvm)
 {
-	u64 kvm = u64_at((u64)wait - AT(kvm_kernel_irqfd, wait) + AT(kvm_kernel_irqfd, kvm));
 	u32 *slot = vm_by_kvm.lookup(&kvm), tgid = bpf_get_current_pid_tgid() >> 32;
-	struct vm_cell *vm = slot && (key & POLLED_IN) ? vms.lookup(slot) : 0;
+	struct vm_cell *vm = slot ? vms.lookup(slot) : 0;
 	struct process *caller = processes.lookup(&tgid);
 
 	if (!vm)

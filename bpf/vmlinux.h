@@ -146,11 +146,6 @@ struct _ioeventfd {
 	struct kvm_io_device dev;
 };
 
-struct kvm_kernel_irqfd {
-	struct kvm *kvm;
-	struct wait_queue_entry wait;
-};
-
 struct vmcb_control_area {
 	u32 exit_code;
 };

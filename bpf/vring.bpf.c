@@ -7,8 +7,6 @@
  * seen by the same two programs. */
 #include "ring_entry.bpf.h"
 
-#define EPOLLIN 1
-
 const volatile u64 backend_limit_ns = 20 * MS;
 const volatile u64 starved_limit_ns = 30 * MS; /* waited so long for a CPU: starved, not hung */
 const volatile u64 called_ns = 50 * MS;
@@ -257,11 +255,8 @@ int BPF_PROG(on_kick, struct kvm_vcpu *vcpu, struct kvm_io_device *this, u64 add
 
 /* With EVENT_IDX a second call means that the guest consumed the first, so only the last one is
  * owed. */
-static __always_inline int handle_call(struct wait_queue_entry *wait)
+static __always_inline int handle_call(u64 kvm)
 {
-	struct kvm_kernel_irqfd *irqfd =
-		(void *)wait - bpf_core_field_offset(struct kvm_kernel_irqfd, wait);
-	u64 kvm = (u64)BPF_CORE_READ(irqfd, kvm);
 	u32 *slot = bpf_map_lookup_elem(&vm_by_kvm, &kvm);
 	u32 tgid = bpf_get_current_pid_tgid() >> 32;
 	if (!slot)
@@ -283,10 +278,14 @@ static __always_inline int handle_call(struct wait_queue_entry *wait)
 	return 0;
 }
 
-SEC("fentry/irqfd_wakeup")
-int BPF_PROG(on_call, struct wait_queue_entry *wait, unsigned int mode, int sync, void *key)
+/* Each call passes here, and not only irqfd_wakeup() before it.  That one cannot be had: behind it
+ * lay weak functions, overruled by others, that are linked no more; their ftrace records are taken
+ * for its own (ftrace_location() searches the whole symbol), and a program that is attached to one
+ * of these never runs, without any error.  On 6.12 that happened at most boots. */
+SEC("fentry/kvm_arch_set_irq_inatomic")
+int BPF_PROG(on_call, void *entry, struct kvm *kvm)
 {
-	return (u64)key & EPOLLIN ? handle_call(wait) : 0;
+	return handle_call((u64)kvm);
 }
 
 /* An idle guest does not kick, yet its rings are there: user space names a descriptor of the VMM.

@@ -49,7 +49,10 @@ TRACEPOINTS = {
     b"kvm_exit": b"on_kvm_exit",
     b"kvm_vcpu_wakeup": b"on_vcpu_wakeup",
 }
-KPROBES = {b"ioeventfd_write": b"on_kick", b"irqfd_wakeup": b"on_call"}
+KPROBES = {
+    b"ioeventfd_write": b"on_kick",
+    b"kvm_arch_set_irq_inatomic": b"on_call",
+}
 HOOKED_NOWHERE = (b"look_at_vcpu", b"look_at_ring", b"enter_vhost_file")
 QUOTED_CHARS = 200
 POOLS = ("vms", "vcpus", "rings")
