@@ -15,7 +15,14 @@ from observer.errors import HostError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Program", "bpf_stats", "programs_since", "read_programs", "show"]
+__all__ = [
+    "Program",
+    "bpf_stats",
+    "programs_since",
+    "read_programs",
+    "show",
+    "show_all",
+]
 
 BPFTOOL_SECONDS = 60.0
 STATS = Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -96,3 +103,10 @@ def show(root: str) -> dict[int, Program]:
     shown = _bpftool("prog", "show")
     pinned = [{**p, "pinned": [root]} for p in shown if p["id"] in ours]
     return read_programs(pinned or shown, root)
+
+
+def show_all() -> dict[int, int]:
+    """The run time in ns of every program of this host, by number."""
+    return {
+        int(p["id"]): int(p.get("run_time_ns", 0)) for p in _bpftool("prog", "show")
+    }

@@ -12,6 +12,7 @@ import click
 
 from observer.cli.demo import here_option, kernel_option
 from observer.cli.output import output_option, print_table
+from observer.cli.study import ALL, STUDIES, play, run_study
 from observer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def _say(text: str) -> None:
 @click.group()
 def experiment() -> None:
     """Break services under several designs, and compare what comes of it."""
+
+
+experiment.add_command(play)
 
 
 @experiment.command("list")
@@ -73,7 +77,8 @@ def _faced(
     from observer.experiment.faults import FAULTS
 
     if name not in FAULTS:
-        raise UsageError(f"There is no experiment {name}: {', '.join(FAULTS)}.")
+        there_are = ", ".join((*STUDIES, *FAULTS, ALL))
+        raise UsageError(f"There is no experiment {name}: {there_are}.")
     for given, known in ((designs, DESIGNS), (faults, FAULTS[name])):
         if wrong := next((g for g in given if g not in known), None):
             raise UsageError(f"{name} has no {wrong}: {', '.join(known)}.")
@@ -88,8 +93,9 @@ def _faced(
 @click.argument("name")
 @click.option("--design", "designs", multiple=True, help="Only these.")
 @click.option("--fault", "faults", multiple=True, help="Only these.")
-@click.option("--rounds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--runs", "rounds", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the order.")
+@click.option("--quick", is_flag=True, help="Of the study: few designs, few faults.")
 @click.option(
     "--period-ms",
     type=click.FloatRange(1),
@@ -99,8 +105,8 @@ def _faced(
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Where the rows go; else a new file under build/experiment.",
+    type=click.Path(path_type=Path),
+    help="Where the rows go; else a new file, or the runs, under build/experiment.",
 )
 @kernel_option
 @here_option
@@ -112,18 +118,27 @@ def run(
     faults: tuple[str, ...],
     rounds: int,
     seed: int,
+    quick: bool,
     period_ms: float,
     out: Path | None,
     kernel: str,
     here: bool,
     output: Output,
 ) -> int:
-    """Run the experiment NAME; each run is a row of a file, as soon as it has ended."""
+    """Run the experiment NAME, or all of the study; what has ended is kept.
+
+    Of net-failure, disk-failure and all-failure a run is a row of a file.  Of the study
+    it is a folder, and runs that are there are not run again.
+    """
     from observer.demo.place import is_kvm_host, run_in_testbed
     from observer.experiment.guest_load import build_load
     from observer.experiment.plan import turns
     from observer.testbed.nested import checkout
 
+    if name in (*STUDIES, ALL):
+        return run_study(
+            name, designs, runs=rounds, seed=seed, quick=quick, out=out, kernel=kernel
+        )
     faced = _faced(name, designs, faults)
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = out or checkout() / f"build/experiment/{name}-{when}.jsonl"
@@ -131,7 +146,7 @@ def run(
         given: dict[str, Sequence[object]] = {
             "--design": designs,
             "--fault": faults,
-            "--rounds": (rounds,),
+            "--runs": (rounds,),
             "--seed": (seed,),
             "--period-ms": (period_ms,),
             "--out": (path.resolve(),),

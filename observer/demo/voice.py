@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from observer.errors import DeadlineError, ProgramError
+from observer.guests.waiting import wait_until
 from observer.model import Outcome, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Voice", "observer_running"]
+__all__ = ["ARMED", "Voice", "heard", "observer_running"]
+
+ARMED = "armed: in"
 
 START_SECONDS = 240.0  # BCC compiles that long where the CPU is emulated
 END_SECONDS = 30.0
@@ -83,9 +86,49 @@ class Voice:
         self._process.kill()
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The process that speaks."""
+        return self._process.pid
+
     def alive(self) -> bool:
         """Say whether the daemon still runs."""
         return self._process.poll() is None
+
+
+@contextmanager
+def heard(
+    argv: Sequence[str], notes: Path, ready: str, seconds: float
+) -> Iterator[Voice]:
+    """Run a program that says verdicts; it has noted that it is ready at the start."""
+    with (
+        notes.open("w") as to,
+        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=to, text=True) as process,
+    ):
+        try:
+            voice = Voice(process, notes)
+            _wait_until_ready(voice, argv, ready, seconds)
+            yield voice
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _wait_until_ready(
+    voice: Voice, argv: Sequence[str], ready: str, seconds: float
+) -> None:
+    def is_ready() -> bool:
+        if not voice.alive():
+            raise ProgramError(f"{' '.join(argv)} ended: {voice.notes().strip()}")
+        return ready in voice.notes()
+
+    try:
+        wait_until(is_ready, seconds, f"{' '.join(argv)} was ready")
+    except DeadlineError as e:
+        raise ProgramError(f"{e.message} It said: {voice.notes()[-500:]}") from e
 
 
 @contextmanager
@@ -96,42 +139,6 @@ def observer_running(
 
     `under` are programs that set something for it and become it.
     """
-    argv = [
-        *under,
-        sys.executable,
-        "-m",
-        "observer",
-        "run",
-        "-v",
-        "-o",
-        "jsonl",
-        *options,
-    ]
-    with (
-        notes.open("w") as to,
-        subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=to, text=True) as process,
-    ):
-        try:
-            voice = Voice(process, notes)
-            _wait_for_arms(voice, process)
-            yield voice
-        finally:
-            process.terminate()
-            try:
-                process.wait(END_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def _wait_for_arms(voice: Voice, process: subprocess.Popen[str]) -> None:
-    from observer.guests.waiting import wait_until
-
-    def armed() -> bool:
-        if process.poll() is not None:
-            raise ProgramError(f"observer run ended: {voice.notes().strip()}")
-        return "armed: in" in voice.notes()
-
-    try:
-        wait_until(armed, START_SECONDS, "the observer was armed")
-    except DeadlineError as e:
-        raise ProgramError(f"{e.message} It said: {voice.notes().strip()}") from e
+    daemon = (sys.executable, "-m", "observer", "run", "-v", "-o", "jsonl")
+    with heard((*under, *daemon, *options), notes, ARMED, START_SECONDS) as voice:
+        yield voice

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.experiment.caretaker import (
+from observer.experiment.comparator import (
     ends_on_sigterm,
     say_outcome,
     say_ready,

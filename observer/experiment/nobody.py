@@ -11,7 +11,7 @@ import socket
 import sys
 from contextlib import ExitStack
 
-from observer.experiment.caretaker import ends_on_sigterm, say_ready
+from observer.experiment.comparator import ends_on_sigterm, say_ready
 from observer.experiment.faults import CLEAR
 from observer.experiment.unparked import begin_anew, unparked
 from observer.model import Result

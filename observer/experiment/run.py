@@ -19,7 +19,8 @@ import msgspec
 
 from observer.clock import SECOND
 from observer.errors import DeadlineError, ObserverError, ProgramError
-from observer.experiment.caretaker import READY, READY_SECONDS, caretaker
+from observer.experiment.caretaker import READY_SECONDS, caretaker
+from observer.experiment.comparator import READY
 from observer.experiment.designs import DESIGNS, Design
 from observer.experiment.faults import FAULTS, break_services, clear
 from observer.experiment.guest_load import Seen

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from observer.errors import ObserverError
-from observer.experiment.caretaker import say_outcome
+from observer.experiment.comparator import say_outcome
 from observer.model import Result, StepKind, VerdictKind
 from observer.services.folder import RUNTIME
 from observer.services.images import images_file, placed_images, read_images

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 
-from observer.experiment.caretaker import ends_on_sigterm, say_ready
+from observer.experiment.comparator import ends_on_sigterm, say_ready
 from observer.experiment.unparked import begin_anew, unparked
 from observer.model import Result
 

@@ -20,7 +20,7 @@ from observer.guests import cpio, modules
 from observer.testbed.initramfs import static_busybox
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from observer.testbed.kernel import Kernel
 
@@ -77,9 +77,9 @@ def initrd(
     )
 
 
-def _drivers(kernel: Kernel, release: str) -> dict[str, bytes]:
+def _drivers(kernel: Kernel, release: str, names: Sequence[str]) -> dict[str, bytes]:
     needs = modules.read_dependencies(kernel.root, release)
-    order = modules.load_order(needs, _MODULES)
+    order = modules.load_order(needs, names)
     folder = kernel.modules_of(release)
     return {Path(path).name: modules.module_bytes(folder / path) for path in order}
 
@@ -88,18 +88,30 @@ def _contents(part: str) -> dict[str, bytes]:
     return {p.name: p.read_bytes() for p in sorted((_SOURCES / part).iterdir())}
 
 
-def _fingerprint(kernel: Kernel, release: str, busybox: bytes) -> str:
+def _fingerprint(
+    kernel: Kernel, release: str, names: Sequence[str], busybox: bytes
+) -> str:
     """Name what the image is made of, so that any change makes it again."""
-    digest = hashlib.sha256(f"{release} {kernel.packages} {_MODULES}".encode())
+    digest = hashlib.sha256(f"{release} {kernel.packages} {names}".encode())
     for part in ("module", "initramfs"):
         digest.update(repr(_contents(part)).encode())
     digest.update(busybox)
     return digest.hexdigest()
 
 
-def build_image(kernel: Kernel, folder: Path) -> GuestImage:
-    """Build the guest's root in the folder, unless it is there and up to date."""
-    release = kernel.guest_release
+def build_image(
+    kernel: Kernel,
+    folder: Path,
+    drivers: Sequence[str] = (),
+    *,
+    release: str | None = None,
+) -> GuestImage:
+    """Build the guest's root in the folder, unless it is there and up to date.
+
+    With more `drivers` than its devices need, and of another release than the one for
+    guests, where that is wanted.
+    """
+    release = release or kernel.guest_release
     if release is None:
         raise HostError(
             f"The kernel {kernel.name} has none for guests; take debian-12."
@@ -107,12 +119,13 @@ def build_image(kernel: Kernel, folder: Path) -> GuestImage:
     made = folder / "initrd"
     image = GuestImage(str(kernel.image_of(release).resolve()), str(made.resolve()))
     stamp, busybox = folder / "initrd.sha256", static_busybox()
-    fingerprint = _fingerprint(kernel, release, busybox)
+    names = (*_MODULES, *drivers)
+    fingerprint = _fingerprint(kernel, release, names, busybox)
     if made.exists() and stamp.exists() and stamp.read_text() == fingerprint:
         return image
     folder.mkdir(parents=True, exist_ok=True)
-    drivers = _drivers(kernel, release)
-    drivers["fault.ko"] = _build_module(kernel.headers_of(release), folder / "module")
-    made.write_bytes(initrd(busybox, drivers, _contents("initramfs")))
+    its = _drivers(kernel, release, names)
+    its["fault.ko"] = _build_module(kernel.headers_of(release), folder / "module")
+    made.write_bytes(initrd(busybox, its, _contents("initramfs")))
     stamp.write_text(fingerprint)
     return image

@@ -35,6 +35,12 @@ class GuestSpec:
     disk_mib: int = 64
     disk: str | None = None
     """A block device of the host's, instead of a file of its own."""
+    devices: tuple[str, ...] = ()
+    """More words for QEMU; {folder} in them stands for the guest's runtime folder."""
+    words: str = ""
+    """More words for its kernel."""
+    shared_memory: bool = False
+    """Its memory is the file `ram` of its folder, for another VM to see."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.subnet <= SUBNETS:
@@ -103,6 +109,11 @@ class Files:
         return self.folder / "disk.pid"
 
     @property
+    def memory(self) -> Path:
+        """The guest's memory, where it is shared."""
+        return self.folder / "ram"
+
+    @property
     def disk(self) -> Path:
         """The disk's contents."""
         return self.folder / "disk.raw"
@@ -129,7 +140,15 @@ def kernel_arguments(spec: GuestSpec) -> str:
     return (
         f"{KERNEL_WORDS} "
         f"guest.address={spec.guest_address}/24 guest.peer={spec.host_address}"
+        f"{spec.words and f' {spec.words}'}"
     )
+
+
+def _memory(spec: GuestSpec, files: Files) -> str:
+    where = "memory-backend-memfd"
+    if spec.shared_memory:
+        where = f"memory-backend-file,mem-path={files.memory}"
+    return f"{where},id=ram,size={spec.memory_mib}M,share=on"
 
 
 def _monitor(identity: str, path: Path) -> list[str]:
@@ -141,11 +160,11 @@ def _monitor(identity: str, path: Path) -> list[str]:
 
 def qemu_command(spec: GuestSpec, files: Files, image: GuestImage) -> list[str]:
     """Return the command line of the guest's VMM."""
-    memory = f"memory-backend-memfd,id=ram,size={spec.memory_mib}M,share=on"
     return [
         *("qemu-system-x86_64", "-name", f"guest={spec.name},debug-threads=on"),
         *("-machine", "q35,memory-backend=ram", "-accel", "kvm", "-cpu", "host"),
-        *("-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M", "-object", memory),
+        *("-smp", str(spec.vcpus), "-m", f"{spec.memory_mib}M"),
+        *("-object", _memory(spec, files)),
         *("-nodefaults", "-no-user-config", "-display", "none"),
         *_monitor("qmp", files.qmp),
         *_monitor("inject", files.second_qmp),
@@ -160,6 +179,7 @@ def qemu_command(spec: GuestSpec, files: Files, image: GuestImage) -> list[str]:
             "-device",
             f"vhost-user-blk-pci,id=disk0,chardev=vub,num-queues={spec.vcpus}",
         ),
+        *(word.replace("{folder}", str(files.folder)) for word in spec.devices),
         *("-kernel", image.vmlinuz, "-initrd", image.initrd),
         *("-append", kernel_arguments(spec)),
         *("-pidfile", str(files.pid)),

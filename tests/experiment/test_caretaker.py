@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TELLS = """\
 import sys, time
-from observer.experiment.caretaker import *
+from observer.experiment.comparator import *
 from observer.model import VerdictKind
 ends_on_sigterm()
 began_ns = time.monotonic_ns()

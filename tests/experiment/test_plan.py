@@ -3,10 +3,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observer.experiment.plan import turns
+from observer.experiment.plan import bar, sittings, turns
 
 FACED = {
     "fg": ("nic-hang", "kill"),
@@ -46,3 +47,44 @@ def test_a_seed_is_an_order() -> None:
 
     assert orders == [turns(FACED, 5, seed) for seed in range(9)]
     assert any(order != orders[0] for order in orders)
+
+
+DESIGNS = {"detection": ("none", "polling", "ours"), "scale": ("ours",)}
+
+
+@given(st.integers(1, 6), st.integers(0, 99))
+def test_a_study_has_each_design_once_a_run(runs: int, seed: int) -> None:
+    """All first runs before any second, and one seed for all designs of a run."""
+    order = sittings(DESIGNS, runs, seed)
+
+    assert [s.run for s in order] == sorted(s.run for s in order)
+    assert Counter((s.experiment, s.design, s.run) for s in order) == Counter(
+        (experiment, design, run)
+        for experiment, designs in DESIGNS.items()
+        for design in designs
+        for run in range(runs)
+    )
+    assert len({(s.run, s.seed) for s in order}) == runs
+
+
+@given(st.integers(0, 99))
+def test_each_second_run_is_turned_round(seed: int) -> None:
+    """Who came early in one comes late in the next."""
+    order = [s for s in sittings(DESIGNS, 2, seed) if s.experiment == "detection"]
+
+    first, second = ([s.design for s in order if s.run == run] for run in (0, 1))
+    assert second == first[::-1]
+
+
+@pytest.mark.parametrize(
+    ("done", "took_s", "said"),
+    [
+        (0, 0.0, "[....................] 0 of 4"),
+        (1, 60.0, "[#####...............] 1 of 4, 3 min left"),
+        (2, 7200.0, "[##########..........] 2 of 4, 2 h 0 min left"),
+        (4, 90.0, "[####################] 4 of 4"),
+    ],
+)
+def test_how_far_it_has_come(done: int, took_s: float, said: str) -> None:
+    """Drawn, counted, and with the time that the rest will take at this pace."""
+    assert bar(done, 4, took_s) == said

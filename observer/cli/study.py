@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`observer experiment run` for the study: many runs, each a boot of the host."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from observer.cli.demo import here_option
+from observer.errors import ObserverError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from observer.experiment.plan import Sitting
+
+__all__ = ["ALL", "STUDIES", "play", "run_study"]
+
+ALL = "all"
+STUDIES = ("detection",)
+RUN_SECONDS = 2400.0
+GIT_SECONDS = 30.0
+
+
+def _say(text: str) -> None:
+    click.echo(f"observer: {text}", err=True)
+
+
+def _designs(
+    name: str, wanted: Sequence[str], *, quick: bool
+) -> Mapping[str, list[str]]:
+    """By experiment, those that run; UsageError for one that there is not."""
+    from observer.experiment.observers import DETECTION, QUICK
+
+    offered = {"detection": list(QUICK if quick else DETECTION)}
+    its = {n: offered[n] for n in STUDIES if name in (n, ALL)}
+    known = {design for names in its.values() for design in names}
+    if wrong := next((w for w in wanted if w not in known), None):
+        raise UsageError(f"{name} has no {wrong}: {', '.join(sorted(known))}.")
+    return {
+        n: [d for d in names if not wanted or d in wanted] for n, names in its.items()
+    }
+
+
+def _commit(root: Path) -> str:
+    """What is measured; `+` where it has changes that are in no commit."""
+    argv = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+")
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def run_study(
+    name: str,
+    designs: Sequence[str],
+    *,
+    runs: int,
+    seed: int,
+    quick: bool,
+    out: Path | None,
+    kernel: str,
+) -> int:
+    """All runs that are not there yet; one that fails does not lose the others."""
+    from observer.demo.place import is_kvm_host, run_in_testbed
+    from observer.experiment.plan import bar, sittings
+    from observer.experiment.play import folder_of
+    from observer.testbed.nested import checkout
+
+    root = (out or checkout() / f"build/{'quick' if quick else 'experiment'}").resolve()
+    order = sittings(_designs(name, designs, quick=quick), runs, seed)
+    left = [s for s in order if not (folder_of(root, s) / "run.json").exists()]
+    here, failed, began = is_kvm_host(_say), 0, time.monotonic()
+    commit = _commit(checkout())
+    for done, sitting in enumerate(left):
+        took_s = time.monotonic() - began
+        _say(f"{bar(done, len(left), took_s)}: {sitting.design}, run {sitting.run}")
+        words = _words(sitting, root, commit, quick=quick)
+        try:
+            if here:
+                code = _play_here(words)
+            else:
+                code = run_in_testbed(words, kernel, RUN_SECONDS, _say)
+        except ObserverError as e:
+            _say(e.message)
+            code = 1
+        if code:
+            failed += 1
+            _say(f"{sitting.design}, run {sitting.run} failed: it is left for later")
+    _say(f"{len(order) - failed} of {len(order)} runs are in {root}")
+    return 1 if failed else 0
+
+
+def _words(sitting: Sitting, root: Path, commit: str, *, quick: bool) -> list[str]:
+    return [
+        *("experiment", "play", sitting.experiment, sitting.design),
+        *("--run", str(sitting.run), "--seed", str(sitting.seed)),
+        *("--root", str(root), "--commit", commit, *(["--quick"] if quick else [])),
+    ]
+
+
+def _play_here(words: Sequence[str]) -> int:
+    """In a process of its own, as in a nested host."""
+    argv = (sys.executable, "-m", "observer", *words, "--here")
+    return subprocess.run(argv, check=False, timeout=RUN_SECONDS).returncode
+
+
+@click.command(hidden=True)
+@click.argument("experiment")
+@click.argument("design")
+@click.option("--run", type=click.IntRange(0), default=0)
+@click.option("--seed", type=int, default=1)
+@click.option("--root", type=click.Path(path_type=Path), required=True)
+@click.option("--commit", default="unknown")
+@click.option("--quick", is_flag=True)
+@here_option
+def play(
+    *,
+    experiment: str,
+    design: str,
+    run: int,
+    seed: int,
+    root: Path,
+    commit: str,
+    quick: bool,
+    here: bool,
+) -> int:
+    """Play one run on this host; what `run` does for each of many."""
+    from observer.experiment.observers import DETECTION
+    from observer.experiment.plan import Sitting
+    from observer.experiment.play import (
+        FULL,
+        QUICK_COURSE,
+        Tables,
+        image_of,
+        leave,
+        play_detection,
+    )
+    from observer.testbed.kernel import fetch
+    from observer.testbed.nested import checkout
+
+    if not here:
+        raise UsageError("`experiment play` is for `experiment run`: use that.")
+    base = checkout()
+    sitting = Sitting(experiment, run, design, seed)
+    guests = fetch("debian-12", base / "build/testbed", _say)
+
+    def playing(folder: Path) -> Tables:
+        image = image_of(DETECTION[design], guests, base / "build", folder)
+        course = QUICK_COURSE if quick else FULL
+        return play_detection(sitting, course, image, folder, _say)
+
+    whole = leave(root, sitting, DETECTION[design].does, commit, playing)
+    _say(f"it is in {whole}")
+    return 0

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a run takes a design through, and what is to be said of each case.
+
+The guests are those of the demo, and so are most faults.  A kick or a call that is lost
+is missed only where the other end does not happen to look once more, so these two are
+lost until one was: the guest's own traffic shows it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.clock import MS
+from observer.demo.cases import FAULTS, FaultCase
+from observer.errors import DeadlineError
+from observer.inject.faults import GUEST_FAULTS
+from observer.inject.injection import inject
+from observer.model import VerdictKind
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from contextlib import ExitStack
+
+    from observer.guests.guest import Guest
+
+__all__ = ["CASES", "GUESTS", "SILENT", "begin", "lives_of"]
+
+TRIES = 6
+STANDS_NS, LOOK_SECONDS = 200 * MS, 0.002
+PING_SECONDS = 20.0
+PASSING_WAIT_MS = 10_000.0
+GUESTS = {1: "web1", 2: "db1"}
+"""By their vCPUs."""
+
+CASES = {
+    case.fault: msgspec.structs.replace(case, guest=GUESTS[case.vcpus])
+    for case in (
+        *FAULTS,
+        FaultCase(
+            "lost-kick",
+            "web1",
+            VerdictKind.BACKEND_HUNG,
+            "vhost-*",
+            PASSING_WAIT_MS,
+            fatal=True,
+        ),
+        FaultCase(
+            "lost-call",
+            "web1",
+            VerdictKind.GUEST_HUNG,
+            "guest",
+            PASSING_WAIT_MS,
+            fatal=True,
+        ),
+    )
+}
+"""By their names, each on the guest that has as many vCPUs as it needs."""
+SILENT = ("idle", "busy", "paused", "snapshot", "host-overload")
+"""Beside `boot`, which each life of a guest begins with."""
+
+
+def lives_of(faults: Sequence[str], chance: random.Random) -> list[list[FaultCase]]:
+    """The faults in lives of guests, in an order of chance.
+
+    A life has any number of faults that can be undone, and ends with one that cannot.
+    """
+    lives: list[list[FaultCase]] = []
+    for guest in GUESTS.values():
+        its = [CASES[f] for f in faults if CASES[f].guest == guest]
+        passing = [case for case in its if not case.fatal]
+        fatal = [case for case in its if case.fatal]
+        chance.shuffle(passing)
+        chance.shuffle(fatal)
+        # One whose disk is gone for good is broken no further than by its end.
+        passing.sort(key=lambda case: case.fault == "backend-crash")
+        own = [[case] for case in fatal] or [[]]
+        own[0] = [*passing, *own[0]]
+        lives += [life for life in own if life]
+    chance.shuffle(lives)
+    return lives
+
+
+# -- how each is begun ----------------------------------------------------------------
+
+
+def _frames_sent(guest: Guest) -> int:
+    path = Path(f"/sys/class/net/{guest.tap}/statistics/rx_packets")
+    return int(path.read_text())
+
+
+def _stands_since(guest: Guest, clock: Callable[[], int]) -> int | None:
+    """The last moment at which the guest's frames still came; None: they come."""
+    last, since_ns, began_ns = _frames_sent(guest), clock(), clock()
+    while clock() - began_ns < 2 * STANDS_NS:
+        time.sleep(LOOK_SECONDS)
+        now, now_ns = _frames_sent(guest), clock()
+        if now != last:
+            last, since_ns = now, now_ns
+        elif now_ns - since_ns > STANDS_NS:
+            return since_ns
+    return None
+
+
+def _lose_kick(guest: Guest, stack: ExitStack) -> int:
+    """While the guest sends for ever."""
+    guest.order("busy net")
+    guest.order("busy disk")  # what else it does shows that a kick was lost
+    for _ in range(TRIES):
+        stack.enter_context(inject("lost-kick", guest, GUEST_FAULTS))
+        since_ns = _stands_since(guest, time.monotonic_ns)
+        if since_ns is not None:
+            return since_ns
+    raise DeadlineError(f"None of {TRIES} lost kicks was missed by {guest.name}.")
+
+
+def _answers(guest: Guest) -> bool:
+    argv = ["busybox", "ping", "-q", "-c", "1", "-W", "1", guest.spec.guest_address]
+    done = subprocess.run(argv, capture_output=True, check=False, timeout=PING_SECONDS)
+    return not done.returncode
+
+
+def _lose_call(guest: Guest, stack: ExitStack) -> int:
+    """While the guest sleeps; somebody asks it something, and is not answered."""
+    for _ in range(TRIES):
+        stack.enter_context(inject("lost-call", guest, GUEST_FAULTS))
+        asked_ns = time.monotonic_ns()
+        if not _answers(guest):
+            return asked_ns
+    raise DeadlineError(f"None of {TRIES} lost calls was missed by {guest.name}.")
+
+
+def begin(case: FaultCase, guest: Guest, stack: ExitStack) -> int:
+    """Break it; the CLOCK_MONOTONIC ns of the effect.  The stack undoes what can be."""
+    own = {"lost-kick": _lose_kick, "lost-call": _lose_call}.get(case.fault)
+    if own is not None:
+        return own(guest, stack)
+    return stack.enter_context(inject(case.fault, guest, GUEST_FAULTS)).effect_ns

@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run: a design beside live guests, taken through every case.
+
+The design is one process from beginning to end, so that a verdict on a case that is
+over, or a fault that it does not forget, would show.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from fnmatch import fnmatch
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.bench.quiet import wait_until_settled
+from observer.clock import MS
+from observer.demo.voice import ARMED, START_SECONDS, heard, observer_running
+from observer.errors import DeadlineError, ObserverError, ProgramError
+from observer.experiment.cases import GUESTS, begin, lives_of
+from observer.experiment.cost import KERNEL, measured
+from observer.guests.launch import GuestSpec
+from observer.guests.linux import starting_guest, wait_for_guest
+from observer.guests.waiting import wait_until
+from observer.inject.faults import GUEST_FAULTS
+from observer.inject.injection import inject
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from observer.demo.cases import FaultCase
+    from observer.demo.voice import Voice
+    from observer.experiment.cost import Cost
+    from observer.experiment.observers import ObserverDesign
+    from observer.guests.guest import Guest
+    from observer.guests.images import GuestImage
+    from observer.model import Verdict
+
+__all__ = ["Case", "Course", "Detection", "design_heard"]
+
+SUBNETS = {"web1": 41, "db1": 42}
+VCPUS = {name: vcpus for vcpus, name in GUESTS.items()}
+WATCHED_SECONDS = 60.0
+ALSO_SECONDS = 0.5
+"""So long after a verdict: what is wrong of it is said by then."""
+SILENT_SECONDS = 6.0
+RECOVERY_SECONDS = 30.0
+STOPPED_SECONDS = 3.0
+RECOVERED = "recovered:"
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What came of one case; a row of the run's table."""
+
+    case: str
+    silent: bool
+    vm: str
+    effect_ns: int
+    verdict_ns: int | None
+    detection_ms: float | None
+    detected: bool
+    kind: str | None
+    subject: str | None
+    evidence: str
+    wrong_verdicts: int
+    waited_ms: float
+    unharmed: bool | None = None
+
+
+class Course(msgspec.Struct, frozen=True):
+    """What a run is taken through, and how long it looks on."""
+
+    faults: tuple[str, ...]
+    silent: tuple[str, ...]
+    observer_faults: bool = True
+    calm_s: float = 20.0
+
+
+def judged(  # noqa: PLR0913 - what is known of it
+    case: FaultCase,
+    vm: str,
+    effect_ns: int,
+    said: Sequence[Verdict],
+    *,
+    is_ours: bool,
+    waited_ms: float,
+) -> Case:
+    """A fault's row, by the first verdict since its effect.
+
+    Of ours it must be the right one of its kind and subject; a comparator need only
+    name the VM, for most have no words for what it was.
+    """
+    subject = case.subject.format(vm=vm)
+
+    def is_right(verdict: Verdict) -> bool:
+        if verdict.vm != vm:
+            return False
+        named = verdict.kind == case.kind and fnmatch(verdict.subject, subject)
+        return named or not is_ours
+
+    first = next((v for v in said if is_right(v)), None)
+    told = first or next(iter(said), None)
+    return Case(
+        case=case.fault,
+        silent=False,
+        vm=vm,
+        effect_ns=effect_ns,
+        verdict_ns=first.monotonic_ns if first else None,
+        detection_ms=(first.monotonic_ns - effect_ns) / MS if first else None,
+        detected=first is not None,
+        kind=told.kind if told else None,
+        subject=told.subject if told else None,
+        evidence=told.evidence if told else "nothing was said",
+        wrong_verdicts=sum(not is_right(v) for v in said),
+        waited_ms=waited_ms,
+    )
+
+
+def silent_case(
+    name: str, vm: str, began_ns: int, said: Sequence[Verdict], waited_ms: float
+) -> Case:
+    """A silent case's row: any verdict at all is wrong."""
+    first = next(iter(said), None)
+    return Case(
+        case=name,
+        silent=True,
+        vm=vm,
+        effect_ns=began_ns,
+        verdict_ns=first.monotonic_ns if first else None,
+        detection_ms=None,
+        detected=False,
+        kind=first.kind if first else None,
+        subject=first.subject if first else None,
+        evidence=first.evidence if first else "",
+        wrong_verdicts=len(said),
+        waited_ms=waited_ms,
+    )
+
+
+@contextmanager
+def design_heard(
+    design: ObserverDesign, experiments: Path, notes: Path
+) -> Iterator[Voice | None]:
+    """Run a design while the block does, and hear it; None: nobody watches."""
+    if design.daemon is not None:
+        with observer_running(notes, *design.daemon) as voice:
+            yield voice
+    elif design.program:
+        file, *options = design.program
+        argv = (sys.executable, str(experiments / file), *options)
+        with heard(argv, notes, ARMED, START_SECONDS) as voice:
+            yield voice
+    else:
+        yield None
+
+
+class Detection:
+    """A design's run through its course."""
+
+    def __init__(
+        self,
+        design: ObserverDesign,
+        image: GuestImage,
+        voice: Voice | None,
+        seed: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._design, self._image, self._voice, self._tell = design, image, voice, tell
+        self._chance = random.Random(seed)  # noqa: S311 - no secret: repeatable
+        self._guests: dict[str, tuple[Guest, ExitStack]] = {}
+        self.costs: list[Cost] = []
+
+    # -- the guests ---------------------------------------------------------------
+
+    def _said_since(self, ns: int) -> list[Verdict]:
+        return self._voice.since(ns) if self._voice else []
+
+    def _listen(self, since_ns: int, seconds: float) -> None:
+        """Until something is said, or the time is over."""
+        if self._voice:
+            self._voice.wait(lambda v: v.monotonic_ns >= since_ns, seconds)
+            if not self._voice.alive():
+                raise ProgramError(f"It ended: {self._voice.notes().strip()[-300:]}")
+        else:
+            time.sleep(min(seconds, SILENT_SECONDS))
+
+    def _boot(self, name: str) -> Case:
+        """The next life of a guest; nothing may be said of that."""
+        began_ns, design = time.monotonic_ns(), self._design
+        self._tell(f"{name}: boots")
+        stack = ExitStack()
+        spec = GuestSpec(
+            name,
+            subnet=SUBNETS[name],
+            vcpus=VCPUS[name],
+            devices=design.devices,
+            words=design.words,
+            shared_memory=design.shared_memory,
+        )
+        told = self._notes().count(f"vm: {name} ")
+        guest = stack.enter_context(starting_guest(spec, self._image))
+        self._guests[name] = guest, stack
+        wait_for_guest(guest)
+        if self._voice:
+            wait_until(
+                lambda: self._notes().count(f"vm: {name} ") > told,
+                WATCHED_SECONDS,
+                f"{name} was watched",
+            )
+        return self._silently("boot", name, began_ns)
+
+    def _notes(self) -> str:
+        return self._voice.notes() if self._voice else ""
+
+    def _silently(self, case: str, vm: str, began_ns: int) -> Case:
+        waited_ms = (time.monotonic_ns() - began_ns) / MS
+        return silent_case(case, vm, began_ns, self._said_since(began_ns), waited_ms)
+
+    def _end(self, name: str) -> None:
+        if name in self._guests:
+            _, stack = self._guests.pop(name)
+            stack.close()
+
+    def close(self) -> None:
+        """End all guests."""
+        for name in tuple(self._guests):
+            self._end(name)
+
+    # -- the cases ----------------------------------------------------------------
+
+    def _silent(self, name: str, seconds: float = SILENT_SECONDS) -> Case:
+        guest, _ = self._guests["web1"]
+        self._tell(f"web1: {name}")
+        began_ns = time.monotonic_ns()
+        with inject(name, guest, GUEST_FAULTS):
+            self._listen(began_ns, seconds)
+        self._listen(began_ns, 1.0)  # also the way back must be silent
+        return self._silently(name, guest.name, began_ns)
+
+    def _fault(self, case: FaultCase) -> Case:
+        guest, _ = self._guests[case.guest]
+        self._tell(f"{case.guest}: {case.fault}")
+        recovered = self._notes().count(RECOVERED)
+        with ExitStack() as stack:
+            effect_ns = begin(case, guest, stack)
+            self._listen(effect_ns, self._design.patience_s)
+            waited_ms = (time.monotonic_ns() - effect_ns) / MS
+            if self._said_since(effect_ns):
+                time.sleep(ALSO_SECONDS)
+            said = self._said_since(effect_ns)
+        if GUEST_FAULTS[case.fault].passing and said:
+            self._wait_for_recovery(recovered)
+        ours = self._design.daemon is not None
+        return judged(
+            case, guest.name, effect_ns, said, is_ours=ours, waited_ms=waited_ms
+        )
+
+    def _wait_for_recovery(self, before: int) -> None:
+        """The next case begins when the end of this one was seen."""
+        with suppress(DeadlineError):  # the next case will show whether that matters
+            wait_until(
+                lambda: self._notes().count(RECOVERED) > before,
+                RECOVERY_SECONDS,
+                "the recovery was seen",
+            )
+
+    def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> None:
+        """Let a phase pass, and keep what everybody took."""
+        if self._voice:
+            wait_until_settled(self._voice.pid)
+        self._tell(f"{phase}: {seconds:g} s")
+        guests = [guest for guest, _ in self._guests.values()]
+        observer = self._voice.pid if self._voice else None
+        self.costs += measured(phase, observer, guests, seconds)
+        if self._design.daemon is not None:
+            timed = measured(phase, observer, guests, seconds / 2, bpf_ns)
+            self.costs += [cost for cost in timed if cost.role == KERNEL]
+
+    def _all_go_on(self) -> bool:
+        """Whether each guest still obeys."""
+        try:
+            for guest, _ in self._guests.values():
+                guest.order("ping")
+        except ObserverError:
+            return False
+        return True
+
+    def _observer_fault(self, name: str) -> Case:
+        """The design itself is stopped for a while, or killed: nobody may notice."""
+        assert self._voice is not None  # noqa: S101 - who calls has looked
+        self._tell(name)
+        began_ns = time.monotonic_ns()
+        if name == "observer-stop":
+            pidfd = os.pidfd_open(self._voice.pid)
+            try:
+                signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
+                time.sleep(STOPPED_SECONDS)
+                unharmed = self._all_go_on()
+            finally:
+                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
+                os.close(pidfd)
+            self._listen(began_ns, SILENT_SECONDS)
+        else:
+            self._voice.kill()
+            time.sleep(STOPPED_SECONDS)
+            unharmed = self._all_go_on()
+        row = self._silently(name, "web1", began_ns)
+        return msgspec.structs.replace(row, unharmed=unharmed)
+
+    def rows(self, course: Course, bpf_ns: Callable[[], int]) -> Iterator[Case]:
+        """Every case, in an order of chance; guests boot as they are needed."""
+        yield self._boot("web1")
+        yield self._boot("db1")
+        self._look_on("idle", course.calm_s, bpf_ns)
+        guest, _ = self._guests["web1"]
+        guest.order("busy net")
+        self._look_on("load", course.calm_s, bpf_ns)
+        guest.order("idle")
+        silent = list(course.silent)
+        self._chance.shuffle(silent)
+        for name in silent:
+            yield self._silent(name)
+        if self._voice is not None and course.observer_faults:
+            yield self._observer_fault("observer-stop")
+        for life in lives_of(course.faults, self._chance) if self._voice else ():
+            name = life[0].guest
+            if name not in self._guests:
+                yield self._boot(name)
+            for case in life:
+                yield self._fault(case)
+            if life[-1].fatal:
+                self._end(name)
+        if self._voice is not None and course.observer_faults:
+            if not self._guests:
+                yield self._boot("web1")
+            yield self._observer_fault("observer-crash")

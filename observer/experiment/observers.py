@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The designs of an observer that are compared: where it lives, what it takes.
+
+A design is a program of its own under `experiments/`, whose README tells where it comes
+from and why its settings are its best.  Here is what it is started with, and what its
+guests have for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DETECTION", "QUICK", "ObserverDesign"]
+
+
+@dataclass(frozen=True)
+class ObserverDesign:
+    """One design; a guest has nothing for it unless said."""
+
+    does: str
+    program: tuple[str, ...] = ()
+    """What Python is given: a file below `experiments`, and its options."""
+    daemon: tuple[str, ...] | None = None
+    """It is ours: the daemon's options."""
+    patience_s: float = 10.0
+    """Its own worst case and more: so long after a fault it is waited for."""
+    devices: tuple[str, ...] = ()
+    """More words for QEMU."""
+    words: str = ""
+    """More words for the guest's kernel."""
+    drivers: tuple[str, ...] = ()
+    """More drivers of the guest."""
+    flavour: str = ""
+    """The guest's kernel, where the one for guests lacks something."""
+    programs: tuple[str, ...] = ()
+    """Programs of the host's that the guest has."""
+    start: str = ""
+    """What the guest runs before it is up."""
+    shared_memory: bool = False
+
+    @property
+    def is_there(self) -> bool:
+        """Whether anybody watches at all."""
+        return bool(self.program) or self.daemon is not None
+
+
+_I6300ESB = ("-device", "i6300esb", "-action", "watchdog=none")
+_AGENT = (
+    *("-device", "virtio-serial-pci"),
+    *("-chardev", "socket,id=agent,path={folder}/agent.sock,server=on,wait=off"),
+    *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
+)
+
+
+def _watchdog(heartbeat_s: int) -> ObserverDesign:
+    return ObserverDesign(
+        f"QEMU's i6300esb, petted by busybox, runs out after {heartbeat_s} s",
+        program=("watchdog/watchdog.py",),
+        patience_s=heartbeat_s + 8.0,
+        devices=_I6300ESB,
+        drivers=("i6300esb",),
+        flavour="amd64",
+        start=f"watchdog -t {heartbeat_s * 300}ms -T {heartbeat_s} /dev/watchdog\n",
+    )
+
+
+def _polling(every_s: float, patience_s: float) -> ObserverDesign:
+    return ObserverDesign(
+        f"/proc and QMP every {every_s:g} s, three bad polls in a row",
+        program=("polling/polling.py", "--every", f"{every_s:g}"),
+        patience_s=patience_s,
+    )
+
+
+DETECTION = {
+    "none": ObserverDesign("nobody watches"),
+    "polling-10s": _polling(10, 45),
+    "polling-1s": _polling(1, 8),
+    "polling-100ms": _polling(0.1, 5),
+    "watchdog-30s": _watchdog(30),
+    "watchdog-1s": _watchdog(1),
+    "pvpanic": ObserverDesign(
+        "QEMU's pvpanic, an exit of a kernel that panics",
+        program=("pvpanic/pvpanic.py",),
+        patience_s=5,
+        devices=("-device", "pvpanic-pci", "-action", "panic=none"),
+        drivers=("pvpanic-pci",),
+    ),
+    "guest-agent": ObserverDesign(
+        "qemu-ga is pinged every second, failed after three silent ones",
+        program=("guest_agent/guest_agent.py",),
+        patience_s=8,
+        devices=_AGENT,
+        drivers=("virtio_console",),
+        programs=("qemu-ga",),
+        start="mkdir -p /var/run\nqemu-ga -m virtio-serial -p /dev/vport0p1 -d\n",
+    ),
+    "goshd": ObserverDesign(
+        "HyperTap's rule: no activity on a vCPU for 4 s",
+        program=("goshd/goshd.py",),
+        patience_s=8,
+    ),
+    "sleeping": ObserverDesign("ours: the kernel keeps the books, wakes", daemon=()),
+    "scanning": ObserverDesign(
+        "ours: BCC programs, the books are scanned every few ms",
+        daemon=("--loader", "bcc"),
+    ),
+}
+
+QUICK = ("none", "polling-1s", "pvpanic", "goshd", "sleeping")
+"""Those that a quick look compares."""

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays one run on this host and leaves its folder, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.analysis.run_facts import RUN_FILE, RunFacts
+from observer.analysis.tables import write_table
+from observer.bench.programs import show_all
+from observer.clock import SECOND
+from observer.demo.report import host_facts, write_report
+from observer.errors import HostError
+from observer.experiment.cases import CASES, SILENT
+from observer.experiment.detection import VCPUS, Course, Detection, design_heard
+from observer.experiment.observers import DETECTION
+from observer.guests.images import build_image
+from observer.guests.programs import with_programs
+from observer.testbed.nested import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from observer.experiment.observers import ObserverDesign
+    from observer.experiment.plan import Sitting
+    from observer.guests.images import GuestImage
+    from observer.testbed.kernel import Kernel
+
+__all__ = [
+    "FULL",
+    "QUICK_COURSE",
+    "Tables",
+    "folder_of",
+    "image_of",
+    "leave",
+    "play_detection",
+]
+
+FULL = Course(tuple(CASES), SILENT)
+QUICK_COURSE = Course(
+    ("vmm-crash", "backend-hang", "guest-irqoff-spin", "vcpu-lockup"),
+    ("idle", "paused"),
+    calm_s=6.0,
+)
+PART, NOTES = ".part", "notes.log"
+Tables = dict[str, list[dict[str, object]]]
+
+
+def folder_of(root: Path, sitting: Sitting) -> Path:
+    """Where the run lies once it has ended."""
+    return root / sitting.experiment / f"{sitting.run:02d}-{sitting.design}"
+
+
+def image_of(
+    design: ObserverDesign, kernel: Kernel, build: Path, folder: Path
+) -> GuestImage:
+    """What this design's guests boot from, built if need be."""
+    release = next((r for r in kernel.releases if r.endswith(design.flavour)), None)
+    name = "-".join(("guests", *design.drivers, design.flavour)).strip("-")
+    image = build_image(
+        kernel,
+        build / name,
+        design.drivers,
+        release=release if design.flavour else None,
+    )
+    if not design.programs and not design.start:
+        return image
+    made = folder / "image"
+    made.mkdir(parents=True, exist_ok=True)
+    return with_programs(image, design.programs, design.start, made)
+
+
+def _run_time_ns(before: Mapping[int, int]) -> Callable[[], int]:
+    """The run time of BPF programs that were not there before."""
+
+    def now() -> int:
+        return sum(ns for number, ns in show_all().items() if number not in before)
+
+    return now
+
+
+def play_detection(
+    sitting: Sitting,
+    course: Course,
+    image: GuestImage,
+    folder: Path,
+    tell: Callable[[str], None],
+) -> Tables:
+    """A design through its course; its rows, and its notes in the folder."""
+    design, experiments = DETECTION[sitting.design], checkout() / "experiments"
+    bpf_ns = _run_time_ns(show_all())
+    with design_heard(design, experiments, folder / NOTES) as voice:
+        run = Detection(design, image, voice, sitting.seed, tell)
+        try:
+            cases = list(run.rows(course, bpf_ns))
+        finally:
+            run.close()
+    return {
+        "cases": [msgspec.structs.asdict(case) for case in cases],
+        "cost": [msgspec.structs.asdict(cost) for cost in run.costs],
+    }
+
+
+def leave(
+    root: Path,
+    sitting: Sitting,
+    does: str,
+    commit: str,
+    play: Callable[[Path], Tables],
+) -> Path:
+    """Play it, and leave its folder; HostError where there is no room for it."""
+    whole = folder_of(root, sitting)
+    part = whole.with_name(f"{whole.name}{PART}")
+    began_ns, started = time.monotonic_ns(), datetime.now(UTC).isoformat()
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for name, rows in play(part).items():
+            table = part / f"{name}.parquet"
+            write_table(table, name, rows, experiment=sitting.experiment)
+        facts = RunFacts(
+            experiment=sitting.experiment,
+            run=sitting.run,
+            design=sitting.design,
+            does=does,
+            workload=sitting.workload,
+            seed=sitting.seed,
+            started=started,
+            seconds=round((time.monotonic_ns() - began_ns) / SECOND, 1),
+            commit=commit,
+            host=host_facts(),
+            vms=len(VCPUS),
+        )
+        write_report(facts, part / RUN_FILE)
+        part.rename(whole)
+    except OSError as e:
+        raise HostError(
+            f"{whole} cannot be written ({e.strerror or e}): make room or mend the "
+            "folder, and run it again; the runs before it are kept."
+        ) from e
+    return whole
