@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "STUDIES", "play", "run_study"]
 
 ALL = "all"
-STUDIES = ("detection",)
+STUDIES = ("detection", "services")
 RUN_SECONDS = 2400.0
 GIT_SECONDS = 30.0
 
@@ -35,15 +35,16 @@ def _designs(
     name: str, wanted: Sequence[str], *, quick: bool
 ) -> Mapping[str, list[str]]:
     """By experiment, those that run; UsageError for one that there is not."""
-    from observer.experiment.observers import DETECTION, QUICK
+    from observer.experiment.observers import OFFERED, QUICK
 
-    offered = {"detection": list(QUICK if quick else DETECTION)}
-    its = {n: offered[n] for n in STUDIES if name in (n, ALL)}
+    its = {n: OFFERED[n] for n in STUDIES if name in (n, ALL)}
     known = {design for names in its.values() for design in names}
     if wrong := next((w for w in wanted if w not in known), None):
         raise UsageError(f"{name} has no {wrong}: {', '.join(sorted(known))}.")
+    usual = {n: QUICK[n] if quick else tuple(names) for n, names in its.items()}
     return {
-        n: [d for d in names if not wanted or d in wanted] for n, names in its.items()
+        n: [d for d in names if d in wanted] if wanted else list(usual[n])
+        for n, names in its.items()
     }
 
 
@@ -134,30 +135,14 @@ def play(
     here: bool,
 ) -> int:
     """Play one run on this host; what `run` does for each of many."""
-    from observer.experiment.observers import DETECTION
+    from observer.experiment.observers import OFFERED
     from observer.experiment.plan import Sitting
-    from observer.experiment.play import (
-        FULL,
-        QUICK_COURSE,
-        Tables,
-        image_of,
-        leave,
-        play_detection,
-    )
-    from observer.testbed.kernel import fetch
-    from observer.testbed.nested import checkout
+    from observer.experiment.play import leave, playing
 
     if not here:
         raise UsageError("`experiment play` is for `experiment run`: use that.")
-    base = checkout()
     sitting = Sitting(experiment, run, design, seed)
-    guests = fetch("debian-12", base / "build/testbed", _say)
-
-    def playing(folder: Path) -> Tables:
-        image = image_of(DETECTION[design], guests, base / "build", folder)
-        course = QUICK_COURSE if quick else FULL
-        return play_detection(sitting, course, image, folder, _say)
-
-    whole = leave(root, sitting, DETECTION[design].does, commit, playing)
-    _say(f"it is in {whole}")
+    does = OFFERED[experiment][design].does
+    tables = playing(sitting, quick=quick, tell=_say)
+    _say(f"it is in {leave(root, sitting, does, commit, tables)}")
     return 0

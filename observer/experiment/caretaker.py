@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from observer.demo.voice import heard, observer_running
 from observer.experiment.comparator import READY
 from observer.guests.waiting import wait_until
+from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,7 @@ def caretaker(
             )
             yield voice
     else:
-        argv = [sys.executable, "-m", design.comparator, *services]
+        file = checkout() / "experiments" / design.comparator
+        argv = [sys.executable, str(file), *services]
         with heard(argv, folder / "log", READY, READY_SECONDS) as voice:
             yield voice

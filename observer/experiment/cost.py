@@ -16,11 +16,20 @@ from observer.clock import MS, SECOND
 from observer.errors import ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from observer.guests.guest import Guest
 
-__all__ = ["KERNEL", "Cost", "Taken", "family_of", "measured", "taken_by"]
+__all__ = [
+    "KERNEL",
+    "Cost",
+    "Taken",
+    "design_processes",
+    "family_of",
+    "guest_processes",
+    "measured",
+    "taken_by",
+]
 
 PROC = Path("/proc")
 EXITS = Path("/sys/kernel/debug/kvm/exits")
@@ -95,13 +104,14 @@ def _role(pid: int, proc: Path) -> str:
     return "observer"
 
 
-def _processes(
-    observer: int | None, guests: Iterable[Guest]
-) -> dict[int, tuple[str, str]]:
-    """Whom to look at: role and VM by process."""
+def design_processes(pid: int | None, proc: Path = PROC) -> dict[int, tuple[str, str]]:
+    """Role and VM of each process that a design consists of; none: nobody watches."""
+    return {p: (_role(p, proc), "") for p in family_of(pid, proc)} if pid else {}
+
+
+def guest_processes(guests: Iterable[Guest]) -> dict[int, tuple[str, str]]:
+    """Likewise of those that run guests."""
     found: dict[int, tuple[str, str]] = {}
-    for pid in family_of(observer) if observer else ():
-        found[pid] = _role(pid, PROC), ""
     for guest in guests:
         found[guest.pid] = "vmm", guest.name
         found[guest.disk_pid] = "back-end", guest.name
@@ -114,8 +124,7 @@ def _exits() -> int:
 
 def measured(
     phase: str,
-    observer: int | None,
-    guests: Iterable[Guest],
+    who: Mapping[int, tuple[str, str]],
     seconds: float,
     bpf_ns: Callable[[], int] | None = None,
 ) -> list[Cost]:
@@ -124,7 +133,6 @@ def measured(
     With `bpf_ns`, the run time of the design's own BPF programs, the kernel times
     these meanwhile.
     """
-    who = _processes(observer, guests)
     if bpf_ns is None:
         return _passed(phase, who, seconds)
     with bpf_stats():
@@ -135,7 +143,9 @@ def measured(
     return [*rows, Cost(KERNEL, "", phase, took_s, cpu_ms=ran_ms)]
 
 
-def _passed(phase: str, who: dict[int, tuple[str, str]], seconds: float) -> list[Cost]:
+def _passed(
+    phase: str, who: Mapping[int, tuple[str, str]], seconds: float
+) -> list[Cost]:
     before = {pid: taken_by(pid) for pid in who}
     exits, began_ns = _exits(), time.monotonic_ns()
     time.sleep(seconds)

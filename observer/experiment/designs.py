@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The designs that are compared.  A design is data: who takes care, and what is up.
 
-Either `observer run` takes care under a policy, or a comparator: a module that is run
-as a program, and says verdicts and outcomes in the same words.
+Either `observer run` takes care under a policy, or a comparator: a program of
+`experiments` that says verdicts and outcomes in the same words.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DESIGNS", "Design", "Offer", "faults_of", "offers"]
 
-_HERE = "observer.experiment"
 _CARE = """\
 [repair]
 dry_run = false
@@ -50,7 +49,7 @@ class Design:
     policy: str | None = None
     """The observer's."""
     comparator: str = ""
-    """A module of ours, run with the services as its arguments, where no policy is."""
+    """A file below `experiments`, given the services' names, where no policy is."""
     keeps: bool = False
     """The comparator is itself what keeps the service."""
     spare: bool = False
@@ -85,27 +84,27 @@ DESIGNS = {
     ),
     "none": Design(
         "nobody; after 5 s all is begun anew on fresh memory, nothing is parked",
-        comparator=f"{_HERE}.nobody",
+        comparator="none/none.py",
         keeps=True,
         left_s=5.0,
     ),
     "tfd-xen-like": Design(
         "counters polled every 40 ms, failed after 2 without progress; standby VM",
-        comparator=f"{_HERE}.tfd_xen",
+        comparator="tfd_xen/tfd_xen.py",
         keeps=True,
         readies=True,
         faults=_NET,
     ),
     "xoar-like": Design(
         "restarted every 5 s on fresh memory, whether it failed or not",
-        comparator=f"{_HERE}.xoar",
+        comparator="xoar/xoar.py",
         keeps=True,
         phase_s=5.0,
         faults=_NET,
     ),
     "linux-vm": Design(
         "a bridge in a Linux VM; started again at once when it is gone",
-        comparator=f"{_HERE}.linux_vm",
+        comparator="linux_vm/linux_vm.py",
         keeps=True,
         faults={"net-failure": ("vmm-crash",)},
     ),

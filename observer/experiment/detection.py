@@ -8,51 +8,39 @@ over, or a fault that it does not forget, would show.
 from __future__ import annotations
 
 import os
-import random
 import signal
-import sys
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.bench.quiet import wait_until_settled
 from observer.clock import MS
-from observer.demo.voice import ARMED, START_SECONDS, heard, observer_running
-from observer.errors import DeadlineError, ObserverError, ProgramError
+from observer.errors import ObserverError
 from observer.experiment.cases import GUESTS, begin, lives_of
-from observer.experiment.cost import KERNEL, measured
+from observer.experiment.cost import guest_processes
+from observer.experiment.ear import SILENT_SECONDS
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import starting_guest, wait_for_guest
-from observer.guests.waiting import wait_until
 from observer.inject.faults import GUEST_FAULTS
 from observer.inject.injection import inject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from observer.demo.cases import FaultCase
-    from observer.demo.voice import Voice
     from observer.experiment.cost import Cost
-    from observer.experiment.observers import ObserverDesign
+    from observer.experiment.ear import Ear
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
     from observer.model import Verdict
 
-__all__ = ["Case", "Course", "Detection", "design_heard"]
+__all__ = ["VCPUS", "Case", "Course", "Detection", "judged", "silent_case"]
 
 SUBNETS = {"web1": 41, "db1": 42}
 VCPUS = {name: vcpus for vcpus, name in GUESTS.items()}
-WATCHED_SECONDS = 60.0
-ALSO_SECONDS = 0.5
-"""So long after a verdict: what is wrong of it is said by then."""
-SILENT_SECONDS = 6.0
-RECOVERY_SECONDS = 30.0
 STOPPED_SECONDS = 3.0
-RECOVERED = "recovered:"
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -143,57 +131,20 @@ def silent_case(
     )
 
 
-@contextmanager
-def design_heard(
-    design: ObserverDesign, experiments: Path, notes: Path
-) -> Iterator[Voice | None]:
-    """Run a design while the block does, and hear it; None: nobody watches."""
-    if design.daemon is not None:
-        with observer_running(notes, *design.daemon) as voice:
-            yield voice
-    elif design.program:
-        file, *options = design.program
-        argv = (sys.executable, str(experiments / file), *options)
-        with heard(argv, notes, ARMED, START_SECONDS) as voice:
-            yield voice
-    else:
-        yield None
-
-
 class Detection:
-    """A design's run through its course."""
+    """A design's run through its course, beside Linux guests."""
 
-    def __init__(
-        self,
-        design: ObserverDesign,
-        image: GuestImage,
-        voice: Voice | None,
-        seed: int,
-        tell: Callable[[str], None],
-    ) -> None:
-        self._design, self._image, self._voice, self._tell = design, image, voice, tell
-        self._chance = random.Random(seed)  # noqa: S311 - no secret: repeatable
+    def __init__(self, ear: Ear, image: GuestImage) -> None:
+        self._ear, self._image = ear, image
         self._guests: dict[str, tuple[Guest, ExitStack]] = {}
         self.costs: list[Cost] = []
 
     # -- the guests ---------------------------------------------------------------
 
-    def _said_since(self, ns: int) -> list[Verdict]:
-        return self._voice.since(ns) if self._voice else []
-
-    def _listen(self, since_ns: int, seconds: float) -> None:
-        """Until something is said, or the time is over."""
-        if self._voice:
-            self._voice.wait(lambda v: v.monotonic_ns >= since_ns, seconds)
-            if not self._voice.alive():
-                raise ProgramError(f"It ended: {self._voice.notes().strip()[-300:]}")
-        else:
-            time.sleep(min(seconds, SILENT_SECONDS))
-
     def _boot(self, name: str) -> Case:
         """The next life of a guest; nothing may be said of that."""
-        began_ns, design = time.monotonic_ns(), self._design
-        self._tell(f"{name}: boots")
+        began_ns, design = time.monotonic_ns(), self._ear.design
+        self._ear.tell(f"{name}: boots")
         stack = ExitStack()
         spec = GuestSpec(
             name,
@@ -203,24 +154,16 @@ class Detection:
             words=design.words,
             shared_memory=design.shared_memory,
         )
-        told = self._notes().count(f"vm: {name} ")
+        told = self._ear.count(f"vm: {name} ")
         guest = stack.enter_context(starting_guest(spec, self._image))
         self._guests[name] = guest, stack
         wait_for_guest(guest)
-        if self._voice:
-            wait_until(
-                lambda: self._notes().count(f"vm: {name} ") > told,
-                WATCHED_SECONDS,
-                f"{name} was watched",
-            )
+        self._ear.wait_until_watched(name, told)
         return self._silently("boot", name, began_ns)
-
-    def _notes(self) -> str:
-        return self._voice.notes() if self._voice else ""
 
     def _silently(self, case: str, vm: str, began_ns: int) -> Case:
         waited_ms = (time.monotonic_ns() - began_ns) / MS
-        return silent_case(case, vm, began_ns, self._said_since(began_ns), waited_ms)
+        return silent_case(case, vm, began_ns, self._ear.since(began_ns), waited_ms)
 
     def _end(self, name: str) -> None:
         if name in self._guests:
@@ -234,53 +177,34 @@ class Detection:
 
     # -- the cases ----------------------------------------------------------------
 
-    def _silent(self, name: str, seconds: float = SILENT_SECONDS) -> Case:
+    def _silent(self, name: str) -> Case:
         guest, _ = self._guests["web1"]
-        self._tell(f"web1: {name}")
+        self._ear.tell(f"web1: {name}")
         began_ns = time.monotonic_ns()
         with inject(name, guest, GUEST_FAULTS):
-            self._listen(began_ns, seconds)
-        self._listen(began_ns, 1.0)  # also the way back must be silent
+            self._ear.listen(began_ns, SILENT_SECONDS)
+        self._ear.listen(began_ns, 1.0)  # also the way back must be silent
         return self._silently(name, guest.name, began_ns)
 
     def _fault(self, case: FaultCase) -> Case:
         guest, _ = self._guests[case.guest]
-        self._tell(f"{case.guest}: {case.fault}")
-        recovered = self._notes().count(RECOVERED)
+        self._ear.tell(f"{case.guest}: {case.fault}")
+        recovered = self._ear.recoveries
         with ExitStack() as stack:
             effect_ns = begin(case, guest, stack)
-            self._listen(effect_ns, self._design.patience_s)
+            said = self._ear.listen_to_all(effect_ns)
             waited_ms = (time.monotonic_ns() - effect_ns) / MS
-            if self._said_since(effect_ns):
-                time.sleep(ALSO_SECONDS)
-            said = self._said_since(effect_ns)
-        if GUEST_FAULTS[case.fault].passing and said:
-            self._wait_for_recovery(recovered)
-        ours = self._design.daemon is not None
+        if said and GUEST_FAULTS[case.fault].passing:
+            self._ear.wait_for_recovery(recovered)
+        ours = self._ear.design.daemon is not None
         return judged(
             case, guest.name, effect_ns, said, is_ours=ours, waited_ms=waited_ms
         )
 
-    def _wait_for_recovery(self, before: int) -> None:
-        """The next case begins when the end of this one was seen."""
-        with suppress(DeadlineError):  # the next case will show whether that matters
-            wait_until(
-                lambda: self._notes().count(RECOVERED) > before,
-                RECOVERY_SECONDS,
-                "the recovery was seen",
-            )
-
     def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> None:
         """Let a phase pass, and keep what everybody took."""
-        if self._voice:
-            wait_until_settled(self._voice.pid)
-        self._tell(f"{phase}: {seconds:g} s")
-        guests = [guest for guest, _ in self._guests.values()]
-        observer = self._voice.pid if self._voice else None
-        self.costs += measured(phase, observer, guests, seconds)
-        if self._design.daemon is not None:
-            timed = measured(phase, observer, guests, seconds / 2, bpf_ns)
-            self.costs += [cost for cost in timed if cost.role == KERNEL]
+        who = guest_processes(guest for guest, _ in self._guests.values())
+        self.costs += self._ear.costs(phase, seconds, who, bpf_ns)
 
     def _all_go_on(self) -> bool:
         """Whether each guest still obeys."""
@@ -293,11 +217,12 @@ class Detection:
 
     def _observer_fault(self, name: str) -> Case:
         """The design itself is stopped for a while, or killed: nobody may notice."""
-        assert self._voice is not None  # noqa: S101 - who calls has looked
-        self._tell(name)
+        voice = self._ear.voice
+        assert voice is not None  # noqa: S101 - who calls has looked
+        self._ear.tell(name)
         began_ns = time.monotonic_ns()
         if name == "observer-stop":
-            pidfd = os.pidfd_open(self._voice.pid)
+            pidfd = os.pidfd_open(voice.pid)
             try:
                 signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
                 time.sleep(STOPPED_SECONDS)
@@ -305,9 +230,9 @@ class Detection:
             finally:
                 signal.pidfd_send_signal(pidfd, signal.SIGCONT)
                 os.close(pidfd)
-            self._listen(began_ns, SILENT_SECONDS)
+            self._ear.listen(began_ns, SILENT_SECONDS)
         else:
-            self._voice.kill()
+            voice.kill()
             time.sleep(STOPPED_SECONDS)
             unharmed = self._all_go_on()
         row = self._silently(name, "web1", began_ns)
@@ -315,6 +240,7 @@ class Detection:
 
     def rows(self, course: Course, bpf_ns: Callable[[], int]) -> Iterator[Case]:
         """Every case, in an order of chance; guests boot as they are needed."""
+        is_watched = self._ear.voice is not None
         yield self._boot("web1")
         yield self._boot("db1")
         self._look_on("idle", course.calm_s, bpf_ns)
@@ -323,12 +249,12 @@ class Detection:
         self._look_on("load", course.calm_s, bpf_ns)
         guest.order("idle")
         silent = list(course.silent)
-        self._chance.shuffle(silent)
+        self._ear.chance.shuffle(silent)
         for name in silent:
             yield self._silent(name)
-        if self._voice is not None and course.observer_faults:
+        if is_watched and course.observer_faults:
             yield self._observer_fault("observer-stop")
-        for life in lives_of(course.faults, self._chance) if self._voice else ():
+        for life in lives_of(course.faults, self._ear.chance) if is_watched else ():
             name = life[0].guest
             if name not in self._guests:
                 yield self._boot(name)
@@ -336,7 +262,7 @@ class Detection:
                 yield self._fault(case)
             if life[-1].fatal:
                 self._end(name)
-        if self._voice is not None and course.observer_faults:
+        if is_watched and course.observer_faults:
             if not self._guests:
                 yield self._boot("web1")
             yield self._observer_fault("observer-crash")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DETECTION", "QUICK", "ObserverDesign"]
+__all__ = ["DETECTION", "OFFERED", "QUICK", "SERVICES", "ObserverDesign"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ DETECTION = {
         program=("pvpanic/pvpanic.py",),
         patience_s=5,
         devices=("-device", "pvpanic-pci", "-action", "panic=none"),
-        drivers=("pvpanic-pci",),
+        drivers=("pvpanic_pci",),
     ),
     "guest-agent": ObserverDesign(
         "qemu-ga is pinged every second, failed after three silent ones",
@@ -107,5 +107,30 @@ DETECTION = {
     ),
 }
 
-QUICK = ("none", "polling-1s", "pvpanic", "goshd", "sleeping")
+SERVICES = {
+    "none": ObserverDesign("nobody watches"),
+    "tfd-xen": ObserverDesign(
+        "counters of the rings every 40 ms, failed after two without progress",
+        program=("tfd_xen/tfd_xen.py", "--only-watch"),
+        patience_s=5,
+    ),
+    "phoenix": ObserverDesign(
+        "asked after 15 ms without a sign, 5 ms to answer; private and shared index",
+        program=("phoenix/phoenix.py",),
+        patience_s=5,
+    ),
+    "phoenix-explicit": ObserverDesign(
+        "the same, but no sign counts: asked every 15 ms",
+        program=("phoenix/phoenix.py", "--explicit"),
+        patience_s=5,
+    ),
+    "sleeping": ObserverDesign("ours: the kernel keeps the books, wakes", daemon=()),
+}
+"""Beside a service VM instead of Linux guests."""
+
+OFFERED = {"detection": DETECTION, "services": SERVICES}
+QUICK = {
+    "detection": ("none", "polling-1s", "pvpanic", "goshd", "sleeping"),
+    "services": ("phoenix", "sleeping"),
+}
 """Those that a quick look compares."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import shutil
 import time
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,16 +19,22 @@ from observer.clock import SECOND
 from observer.demo.report import host_facts, write_report
 from observer.errors import HostError
 from observer.experiment.cases import CASES, SILENT
-from observer.experiment.detection import VCPUS, Course, Detection, design_heard
-from observer.experiment.observers import DETECTION
+from observer.experiment.detection import VCPUS, Course, Detection
+from observer.experiment.ear import Ear, design_heard
+from observer.experiment.faults import FAULTS
+from observer.experiment.observers import DETECTION, SERVICES
+from observer.experiment.scene import RUN, own_images
+from observer.experiment.service_run import ServiceCourse, service_run
 from observer.guests.images import build_image
 from observer.guests.programs import with_programs
+from observer.testbed.kernel import fetch
 from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
+    from observer.experiment.cost import Cost
+    from observer.experiment.detection import Case
     from observer.experiment.observers import ObserverDesign
     from observer.experiment.plan import Sitting
     from observer.guests.images import GuestImage
@@ -34,12 +42,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FULL",
+    "FULL_SERVICES",
     "QUICK_COURSE",
+    "QUICK_SERVICES",
     "Tables",
     "folder_of",
     "image_of",
     "leave",
     "play_detection",
+    "play_services",
+    "playing",
 ]
 
 FULL = Course(tuple(CASES), SILENT)
@@ -48,6 +60,8 @@ QUICK_COURSE = Course(
     ("idle", "paused"),
     calm_s=6.0,
 )
+FULL_SERVICES = ServiceCourse(tuple(FAULTS["net-failure"]))
+QUICK_SERVICES = ServiceCourse(("nic-hang", "service-crash"), (), 6.0)
 PART, NOTES = ".part", "notes.log"
 Tables = dict[str, list[dict[str, object]]]
 
@@ -93,17 +107,37 @@ def play_detection(
     tell: Callable[[str], None],
 ) -> Tables:
     """A design through its course; its rows, and its notes in the folder."""
-    design, experiments = DETECTION[sitting.design], checkout() / "experiments"
+    design = DETECTION[sitting.design]
     bpf_ns = _run_time_ns(show_all())
-    with design_heard(design, experiments, folder / NOTES) as voice:
-        run = Detection(design, image, voice, sitting.seed, tell)
+    with design_heard(design, folder / NOTES) as voice:
+        run = Detection(Ear(design, voice, sitting.seed, tell), image)
         try:
             cases = list(run.rows(course, bpf_ns))
         finally:
             run.close()
+    return _tables(cases, run.costs)
+
+
+def play_services(
+    sitting: Sitting, course: ServiceCourse, folder: Path, tell: Callable[[str], None]
+) -> Tables:
+    """Likewise beside a service VM."""
+    design = SERVICES[sitting.design]
+    bpf_ns = _run_time_ns(show_all())
+    with (
+        TemporaryDirectory(prefix="observer-experiment-", dir=RUN) as made,
+        own_images(Path(made)),
+        design_heard(design, folder / NOTES) as voice,
+        service_run(Ear(design, voice, sitting.seed, tell)) as run,
+    ):
+        cases = list(run.rows(course, bpf_ns))
+    return _tables(cases, run.costs)
+
+
+def _tables(cases: Sequence[Case], costs: Sequence[Cost]) -> Tables:
     return {
         "cases": [msgspec.structs.asdict(case) for case in cases],
-        "cost": [msgspec.structs.asdict(cost) for cost in run.costs],
+        "cost": [msgspec.structs.asdict(cost) for cost in costs],
     }
 
 
@@ -145,3 +179,22 @@ def leave(
             "folder, and run it again; the runs before it are kept."
         ) from e
     return whole
+
+
+def playing(
+    sitting: Sitting, *, quick: bool, tell: Callable[[str], None]
+) -> Callable[[Path], Tables]:
+    """What plays it, given a folder for what it notes."""
+
+    def detection(folder: Path) -> Tables:
+        build = checkout() / "build"
+        kernel = fetch("debian-12", build / "testbed", tell)
+        image = image_of(DETECTION[sitting.design], kernel, build, folder)
+        course = QUICK_COURSE if quick else FULL
+        return play_detection(sitting, course, image, folder, tell)
+
+    def services(folder: Path) -> Tables:
+        course = QUICK_SERVICES if quick else FULL_SERVICES
+        return play_services(sitting, course, folder, tell)
+
+    return {"detection": detection, "services": services}[sitting.experiment]

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
 
-__all__ = ["SERVICES", "Scene", "images_text", "scene"]
+__all__ = ["SERVICES", "Scene", "images_text", "own_images", "scene", "service"]
 
 SERVICES = {
     "net-failure": ("net",),
@@ -137,7 +137,7 @@ def _write_images(folder: Path, *, spare: bool) -> None:
 
 
 @contextmanager
-def _own_images(folder: Path) -> Iterator[None]:
+def own_images(folder: Path) -> Iterator[None]:
     """Services that may be broken: not those that an operator has."""
     if ETC.exists():
         raise UsageError(
@@ -226,7 +226,7 @@ def scene(
             with (folder / DISK).open("wb") as file:
                 file.truncate(DISK_MIB << 20)
             writers = enter(Writers(folder / DISK))
-        enter(_own_images(folder))
+        enter(own_images(folder))
         tell(f"starts {' and '.join(services)}")
         stack.callback(service, "down", *services)
         service("up", *services)

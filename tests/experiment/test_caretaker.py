@@ -29,9 +29,8 @@ time.sleep(60)
 
 
 @pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A program of that name, to be written."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+def module(tmp_path: Path) -> Path:
+    """A program, to be written."""
     return tmp_path / "rebuilt.py"
 
 
@@ -40,7 +39,7 @@ def test_a_comparator_is_heard_as_the_observer_is(module: Path, tmp_path: Path) 
     module.write_text(TELLS)
     before_ns = time.monotonic_ns()
 
-    with caretaker(Design("", comparator="rebuilt"), ("net",), tmp_path) as voice:
+    with caretaker(Design("", comparator=str(module)), ("net",), tmp_path) as voice:
         verdict = voice.wait(lambda _: True, 10)
         outcome = voice.wait_for_outcome(lambda _: True, 10)
 
@@ -57,7 +56,7 @@ def test_one_that_cannot_start_is_told_with_its_words(
 ) -> None:
     """Not a minute later: it has ended."""
     module.write_text("raise SystemExit('it has no bridges')")
-    design = Design("", comparator="rebuilt")
+    design = Design("", comparator=str(module))
 
     with (
         pytest.raises(ProgramError, match="it has no bridges"),

@@ -3,37 +3,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-from typing import TYPE_CHECKING
-
 import pytest
+from experiment_program import program
 from hypothesis import given
 from hypothesis import strategies as st
 
 from observer.clock import SECOND
 from observer.inventory.task import ABSENT, TaskLook
 from observer.model import VerdictKind
-from observer.testbed.nested import checkout
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 RUNS = TaskLook("S", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
 STOPS = TaskLook("T", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
 
 
-def program(path: str) -> ModuleType:
-    """A file of `experiments`, which is no package."""
-    spec = importlib.util.spec_from_file_location("tried", checkout() / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-polling = program("experiments/polling/polling.py")
-goshd = program("experiments/goshd/goshd.py")
+polling = program("polling/polling.py")
+goshd = program("goshd/goshd.py")
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from experiment_program import program
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observer.experiment.tfd_xen import (
-    INTERVAL_NS,
-    INTERVALS,
-    Counters,
-    Progress,
-    watched,
-)
+TFD_XEN = program("tfd_xen/tfd_xen.py")
+INTERVAL_NS, INTERVALS = TFD_XEN.INTERVAL_NS, TFD_XEN.INTERVALS
+Counters, Progress, watched = TFD_XEN.Counters, TFD_XEN.Progress, TFD_XEN.watched
 
 
 def after(*steps: tuple[int, int], start: tuple[int, int] = (7, 7)) -> Progress:

@@ -21,13 +21,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import msgspec
 
-from observer.clock import MS
+from observer.clock import MS, SECOND
 from observer.experiment.comparator import (
     ends_on_sigterm,
+    say_armed,
     say_outcome,
     say_ready,
+    say_recovered,
     say_verdict,
 )
 from observer.experiment.unparked import switch_anew, unparked
@@ -35,7 +38,10 @@ from observer.model import VerdictKind
 from observer.services.images import images_file, read_images
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
+
+    from observer.model import Verdict
+    from observer.services.images import Port
 
 __all__ = ["Counters", "Progress", "watched"]
 
@@ -88,29 +94,53 @@ def _counters(taps: Collection[str], bridges: Iterable[str]) -> Counters:
     return Counters(sum(map(_received, taps)), sum(map(_received, links - set(taps))))
 
 
-def main() -> None:
+def _watch(ports: Sequence[Port]) -> Verdict:
+    """Until the service has failed, by the rule; what was said then."""
+    taps = [port.tap for port in ports]
+    bridges = [port.bridge for port in ports]
+    progress = Progress(_counters(taps, bridges), time.monotonic_ns())
+    say_ready()
+    while not progress.has_failed:
+        time.sleep(INTERVAL_NS / SECOND)
+        now = _counters(taps, bridges)
+        progress = watched(progress, now, time.monotonic_ns())
+    return say_verdict(
+        SERVICE,
+        VerdictKind.SERVICE_HUNG,
+        progress.since_ns,
+        f"{SERVICE} was asked for service and gave none in {INTERVALS} "
+        f"intervals of {INTERVAL_NS / MS:g} ms",
+        "switch to the standby",
+    )
+
+
+def _await_progress(ports: Sequence[Port]) -> None:
+    """Until the service serves again: somebody else has mended it."""
+    taps = [port.tap for port in ports]
+    before = _counters(taps, ())
+    while _counters(taps, ()) == before:
+        time.sleep(INTERVAL_NS / SECOND)
+    say_recovered(SERVICE)
+
+
+@click.command()
+@click.argument("services", nargs=-1)
+@click.option("--only-watch", is_flag=True, help="Somebody else keeps the service.")
+def main(services: Sequence[str], *, only_watch: bool) -> None:
     """Watch until the one that serves has failed, switch, and watch the other one."""
+    began = time.monotonic()
+    del services  # it is known which
     ends_on_sigterm()
-    spec = read_images(images_file())[SERVICE]
-    taps = [port.tap for port in spec.ports]
-    bridges = [port.bridge for port in spec.ports]
-    with unparked(SERVICE, spare=True) as vm:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+    ports = read_images(images_file())[SERVICE].ports
+    os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
+    if only_watch:
+        say_armed(time.monotonic() - began)
         while True:
-            progress = Progress(_counters(taps, bridges), time.monotonic_ns())
-            say_ready()
-            while not progress.has_failed:
-                time.sleep(INTERVAL_NS / 1e9)
-                now = _counters(taps, bridges)
-                progress = watched(progress, now, time.monotonic_ns())
-            verdict = say_verdict(
-                SERVICE,
-                VerdictKind.SERVICE_HUNG,
-                progress.since_ns,
-                f"{SERVICE} was asked for service and gave none in {INTERVALS} "
-                f"intervals of {INTERVAL_NS / MS:g} ms",
-                "switch to the standby",
-            )
+            _watch(ports)
+            _await_progress(ports)
+    with unparked(SERVICE, spare=True) as vm:
+        while True:
+            verdict = _watch(ports)
             switch_anew(vm)
             began_ns = verdict.monotonic_ns
             say_outcome(SERVICE, verdict.kind, None, began_ns=began_ns, why="switched")

@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hears a design while a run goes on; where nobody watches it hears nothing."""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from observer.bench.quiet import wait_until_settled
+from observer.demo.voice import ARMED, START_SECONDS, heard, observer_running
+from observer.errors import DeadlineError, ProgramError
+from observer.experiment.cost import KERNEL, design_processes, measured
+from observer.guests.waiting import wait_until
+from observer.testbed.nested import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from observer.demo.voice import Voice
+    from observer.experiment.cost import Cost
+    from observer.experiment.observers import ObserverDesign
+    from observer.model import Verdict
+
+__all__ = ["SILENT_SECONDS", "Ear", "design_heard"]
+
+WATCHED_SECONDS = 60.0
+SILENT_SECONDS = 6.0
+ALSO_SECONDS = 0.5
+"""So long after a verdict: what is wrong of it is said by then."""
+RECOVERY_SECONDS = 30.0
+RECOVERED = "recovered:"
+
+
+class Ear:
+    """One design, by what it says, notes and takes."""
+
+    def __init__(
+        self,
+        design: ObserverDesign,
+        voice: Voice | None,
+        seed: int,
+        tell: Callable[[str], None],
+    ) -> None:
+        self.design, self.voice, self.tell = design, voice, tell
+        self.chance = random.Random(seed)  # noqa: S311 - no secret: repeatable
+
+    def since(self, ns: int) -> list[Verdict]:
+        """The verdicts that it gave after a moment."""
+        return self.voice.since(ns) if self.voice else []
+
+    def listen(self, since_ns: int, seconds: float) -> None:
+        """Until something is said, or the time is over; ProgramError if it ended."""
+        if self.voice is None:
+            time.sleep(min(seconds, SILENT_SECONDS))
+            return
+        self.voice.wait(lambda v: v.monotonic_ns >= since_ns, seconds)
+        if not self.voice.alive():
+            raise ProgramError(f"It ended: {self.voice.notes().strip()[-300:]}")
+
+    def listen_to_all(self, since_ns: int) -> list[Verdict]:
+        """What it says of a fault, for as long as anything can come."""
+        self.listen(since_ns, self.design.patience_s)
+        if self.since(since_ns):
+            time.sleep(ALSO_SECONDS)
+        return self.since(since_ns)
+
+    def count(self, words: str) -> int:
+        """How often its notes have these words."""
+        return self.voice.notes().count(words) if self.voice else 0
+
+    def wait_until_watched(self, vm: str, before: int) -> None:
+        """Until it has noted one more life of a VM than before."""
+        if self.voice:
+            wait_until(
+                lambda: self.count(f"vm: {vm} ") > before,
+                WATCHED_SECONDS,
+                f"{vm} was watched",
+            )
+
+    def wait_for_recovery(self, before: int) -> None:
+        """Until it has seen one more end of a failure; the next one can then be told.
+
+        The next case will show whether it matters that it has not.
+        """
+        with suppress(DeadlineError):
+            wait_until(
+                lambda: self.count(RECOVERED) > before,
+                RECOVERY_SECONDS,
+                "the recovery was seen",
+            )
+
+    @property
+    def recoveries(self) -> int:
+        """How many ends of failures it has seen."""
+        return self.count(RECOVERED)
+
+    def costs(
+        self,
+        phase: str,
+        seconds: float,
+        who: Mapping[int, tuple[str, str]],
+        bpf_ns: Callable[[], int],
+    ) -> list[Cost]:
+        """Let a phase pass; what it took, and those that it watches.
+
+        Ours have programs in the kernel, which are timed once more, for that costs.
+        """
+        if self.voice:
+            wait_until_settled(self.voice.pid)
+        self.tell(f"{phase}: {seconds:g} s")
+        own = design_processes(self.voice.pid if self.voice else None)
+        all_of_them = {**own, **who}
+        found = measured(phase, all_of_them, seconds)
+        if self.design.daemon is not None:
+            timed = measured(phase, all_of_them, seconds / 2, bpf_ns)
+            found += [cost for cost in timed if cost.role == KERNEL]
+        return found
+
+
+@contextmanager
+def design_heard(
+    design: ObserverDesign, notes: Path, options: tuple[str, ...] = ()
+) -> Iterator[Voice | None]:
+    """Run a design while the block does, and hear it; None: nobody watches."""
+    if design.daemon is not None:
+        with observer_running(notes, *design.daemon, *options) as voice:
+            yield voice
+    elif design.program:
+        file, *its = design.program
+        argv = (sys.executable, str(checkout() / "experiments" / file), *its)
+        with heard(argv, notes, ARMED, START_SECONDS) as voice:
+            yield voice
+    else:
+        yield None
