@@ -14,11 +14,13 @@ from service_vm import MACHINES, ServiceVm, service_vm
 
 from observer.clock import MS
 from observer.guests.waiting import wait_until
+from observer.services.abi import Abi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+ABI = Abi.of_header()
 UPLINK, GUESTS = 0, 1
 A, B = bytes.fromhex("020000000a01"), bytes.fromhex("020000000b02")
 C, D = bytes.fromhex("020000000c03"), bytes.fromhex("020000000d04")
@@ -118,6 +120,21 @@ def test_a_part_that_hangs_owes_work_in_its_beats(net: ServiceVm) -> None:
     net.control.order("reset nic")
 
     assert len(net.wires[UPLINK].take(5)) == 5
+
+
+def test_a_watchdog_within_reports_a_part_that_hangs(tmp_path: Path) -> None:
+    """Where it is asked for: once a failure, and anew after the part was well."""
+    with service_vm("net", tmp_path, 2, "faults=on watchdog.ms=20") as vm:
+        for number in range(2):
+            vm.control.order("fault nic-hang")
+            vm.wires[GUESTS].send(frame(NOBODY, C, number))
+            said = vm.control.hear(lambda line: line.startswith("report "))
+            what, which, age_ms = said.split()[1:]
+            assert int(what) == ABI["REPORT_PART"]
+            assert int(which, 16) == ABI["SERVICE_NET"] << 8 | ABI["NET_NIC"]
+            assert 20 <= int(age_ms) < 1000
+            vm.control.order("reset nic")
+            assert vm.wires[UPLINK].take(1) == [frame(NOBODY, C, number)]
 
 
 def test_an_unknown_order_is_refused(net: ServiceVm) -> None:

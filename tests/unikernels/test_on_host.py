@@ -47,6 +47,11 @@ def test_a_beat_is_made_when_the_host_needs_it(tmp_path: Path) -> None:
     checked(tmp_path, *SANITIZED, "tests/beat_test.c", "lib/beat.c")
 
 
+def test_a_part_that_owes_is_reported_from_within(tmp_path: Path) -> None:
+    """Once a failure, and not while it works."""
+    checked(tmp_path, *SANITIZED, "tests/watchdog_test.c", "lib/watchdog.c")
+
+
 def test_images_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     """And small enough."""
     made = []

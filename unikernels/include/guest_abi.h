@@ -25,6 +25,12 @@
 
 /* REPORT, a0: what a service says of itself. */
 #define ABI_REPORT_PANIC 1
+/* REPORT by a watchdog that lives in the guest.  a1: the vCPU, or service << 8 | part; a2: for how
+ * many ms it has been so. */
+#define ABI_REPORT_VCPU 16 /* a vCPU does not run its watchdog */
+#define ABI_REPORT_DISK 17 /* the disk does not answer a read */
+#define ABI_REPORT_NET	18 /* the host does not answer a ping */
+#define ABI_REPORT_PART 19 /* a part of a service owes work and does none */
 
 /* FAULT, a0: the service that breaks now, as it was told to.  For who times what comes of it. */
 

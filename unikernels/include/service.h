@@ -9,6 +9,7 @@
 #include "beat.h"
 #include "control.h"
 #include "guest.h"
+#include "watchdog.h"
 
 struct service {
 	const char *name;
@@ -23,6 +24,7 @@ struct service {
 	bool (*break_)(const char *line); /* faults, obeyed with faults=on only */
 
 	struct heart heart;
+	struct watchdog watchdog;
 	struct control control;
 	struct virtio_devices devices;
 };

@@ -65,6 +65,7 @@ static void start(struct service *service, const struct boot *boot)
 	start_heart(&service->heart, service->number, service->nr_parts, boot->words, now_ns());
 	if (!service->heart.period_ns || service->heart.period_ns >= service->heart.valid_ns)
 		panic("beat.ms is not one of 1 to %d", ABI_BEAT_VALID_MS - 1);
+	start_watchdog(&service->watchdog, boot->words, now_ns());
 	service->start(boot->words);
 	start_timer(service->heart.period_ns);
 	beat(&service->heart, &service->control, now_ns());
@@ -89,6 +90,7 @@ static void keep_beating(struct service *service)
 	u64 now = now_ns();
 
 	service->keep_books();
+	look_at_parts(&service->watchdog, &service->heart, &service->control, now);
 	if (beat_is_due(&service->heart, now))
 		beat(&service->heart, &service->control, now);
 }
