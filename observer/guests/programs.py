@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Puts programs of this machine into a Linux guest's first root, libraries too."""
+"""Puts programs into a Linux guest's first root, with the libraries that they need."""
 
 from __future__ import annotations
 
@@ -46,19 +46,31 @@ def places_of(programs: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(place for name in programs for place in _places(name)))
 
 
+def _built(program: Path) -> cpio.Entry:
+    try:
+        data = program.read_bytes()
+    except FileNotFoundError:
+        raise HostError(f"{program} is missing: run `make agents`.") from None
+    return cpio.file(f"bin/{program.name}", data, executable=True)
+
+
 def with_programs(
-    image: GuestImage, programs: Sequence[str], start: str, folder: Path
+    image: GuestImage, programs: Sequence[str | Path], start: str, folder: Path
 ) -> GuestImage:
     """The image, its root with the programs and a script that runs before it is up.
 
-    A kernel unpacks archives that follow each other one over the other.
+    A name is a program of this machine, which lies there where it lies here; a path is
+    one that was built for a guest, needs no library, and lies in /bin there.  A kernel
+    unpacks archives that follow each other one over the other.
     """
+    installed = [name for name in programs if isinstance(name, str)]
     more = cpio.archive(
         [
             *(
                 cpio.file(place.lstrip("/"), Path(place).read_bytes(), executable=True)
-                for place in places_of(programs)
+                for place in places_of(installed)
             ),
+            *(_built(path) for path in programs if isinstance(path, Path)),
             cpio.file("start", f"#!/bin/busybox sh\n{start}".encode(), executable=True),
         ]
     )

@@ -44,3 +44,18 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     base.touch()
     with pytest.raises(HostError, match="no-such-program"):
         with_programs(GuestImage("", str(base)), ["no-such-program"], "", tmp_path)
+
+
+def test_a_program_that_was_built_for_guests(tmp_path: Path) -> None:
+    """It lies in /bin, and nobody asks what libraries it needs."""
+    base, built = tmp_path / "base", tmp_path / "built-for-guests"
+    base.touch()
+    image = GuestImage("", str(base))
+    with pytest.raises(HostError, match="make agents"):
+        with_programs(image, [built], "", tmp_path)
+    built.write_bytes(b"no ELF at all")
+
+    root = Path(with_programs(image, [built], "", tmp_path).initrd).read_bytes()
+
+    assert b"bin/built-for-guests\0" in root
+    assert b"no ELF at all" in root
