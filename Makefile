@@ -60,8 +60,22 @@ observer/bpf/%.bpf.o: bpf/%.bpf.c Makefile
 
 -include $(wildcard build/bpf/*.d)
 
+# What observers in Linux guests are made of: nothing that a guest would have to have.
+agent_flags := -std=gnu11 -O2 -static -pthread -Wall -Wextra -Werror -Iexperiments/include \
+	-Iunikernels/include
+agents := $(patsubst experiments/%.c,build/experiments/%,$(wildcard experiments/*/*.c))
+
+.PHONY: agents
+agents: build/stamps/packages ## Build what runs inside of guests for the designs compared
+	@$(MAKE) $(agents)
+
+build/experiments/%: experiments/%.c $(wildcard experiments/include/*.h) \
+		unikernels/include/guest_abi.h Makefile
+	@mkdir -p $(@D)
+	$(step) "agent $(*F)" gcc $(agent_flags) $< -o $@
+
 .PHONY: ready
-ready: build/stamps/venv bpf guests unikernels
+ready: build/stamps/venv bpf guests unikernels agents
 
 .PHONY: unikernels
 unikernels: build/stamps/packages ## Build the service VMs

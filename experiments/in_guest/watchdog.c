@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* watchdog: looks at a Linux guest from within, and tells the host what it finds.
+ *
+ *     watchdog [beat-ms=20] [cpu-ms=100] [disk=/dev/vda] [disk-ms=100] [peer=ADDRESS] [net-ms=100]
+ *              [measure=on]
+ *
+ * Each CPU has a thread that beats, and that looks at the others' beats, at the oldest read of the
+ * disk and at the oldest ping: so whichever CPUs are left tell of those that are not.  A thread
+ * that was late itself trusts nothing from before: the whole guest may have been stopped. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/ip_icmp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "report.h"
+
+#define MAX_CPUS      64
+#define STACK_BYTES   (64 << 10)
+#define BLOCK_BYTES   4096
+#define PROBE_NS      (50 * NS_PER_MS) /* between two reads, and between two pings */
+#define LOOKS	      2		       /* that have to agree */
+#define HOME_CPU      0		       /* where the guest itself does what has to last */
+#define MEASURE_BEATS 100
+
+/* Something that has to go on, and since when it has not; 0: nothing is due. */
+struct duty {
+	uint64_t what, which, limit_ns;
+	_Atomic uint64_t since_ns;
+	atomic_bool told;
+	_Atomic uint64_t longest_ns; /* seen by a thread that was itself on time */
+} __attribute__((aligned(64)));
+
+static struct duty cpus[MAX_CPUS], disk, net;
+static int nr_cpus;
+static uint64_t beat_ns;
+static bool measures;
+
+/* -- looking --------------------------------------------------------------------------------- */
+
+/* What one thread knows of one duty. */
+struct look {
+	struct duty *duty;
+	int overdue; /* looks in a row */
+};
+
+/* A CPU that is late may be the one that the disk and the network interrupt: it alone is to blame,
+ * and gets half of its limit as a start. */
+static bool is_excused(const struct duty *duty, uint64_t now)
+{
+	for (int k = 0; k < nr_cpus && duty->what != ABI_REPORT_VCPU; k++)
+		if (now > cpus[k].since_ns + cpus[k].limit_ns / 2)
+			return true;
+	return false;
+}
+
+static void look_at(struct look *look, uint64_t trusted_ns, uint64_t now)
+{
+	struct duty *duty = look->duty;
+	uint64_t since = duty->since_ns;
+	uint64_t from = since > trusted_ns ? since : trusted_ns;
+
+	if (!since || now <= since + duty->limit_ns)
+		duty->told = false; /* well: what comes is another failure */
+	if (!since || now <= from + duty->limit_ns || is_excused(duty, now)) {
+		look->overdue = 0;
+	} else if (++look->overdue >= LOOKS && !atomic_exchange(&duty->told, true)) {
+		report(duty->what, duty->which, now - since);
+	}
+	if (since && now > from && now - from > duty->longest_ns)
+		duty->longest_ns = now - from;
+}
+
+static void tell_longest(void)
+{
+	uint64_t longest = 0;
+
+	for (int k = 0; k < nr_cpus; k++) {
+		uint64_t ns = atomic_exchange(&cpus[k].longest_ns, 0);
+		longest = ns > longest ? ns : longest;
+	}
+	printf("watchdog cpu=%.1f disk=%.1f net=%.1f ms\n", (double)longest / NS_PER_MS,
+	       (double)atomic_exchange(&disk.longest_ns, 0) / NS_PER_MS,
+	       (double)atomic_exchange(&net.longest_ns, 0) / NS_PER_MS);
+}
+
+static void *watch(void *own)
+{
+	struct duty *mine = own;
+	struct look looks[MAX_CPUS + 2];
+	int nr_looks = 0, beats = 0;
+	uint64_t next = now_ns(), trusted = next;
+
+	for (int k = 0; k < nr_cpus; k++)
+		if (&cpus[k] != mine)
+			looks[nr_looks++] = (struct look){ &cpus[k], 0 };
+	looks[nr_looks++] = (struct look){ &disk, 0 };
+	looks[nr_looks++] = (struct look){ &net, 0 };
+	for (;;) {
+		next += beat_ns;
+		sleep_until(next);
+		uint64_t now = now_ns();
+		if (now - next > beat_ns)
+			trusted = next = now;
+		mine->since_ns = now;
+		for (int k = 0; k < nr_looks; k++)
+			look_at(&looks[k], trusted, now);
+		if (measures && mine == &cpus[HOME_CPU] && ++beats % MEASURE_BEATS == 0)
+			tell_longest();
+	}
+	return NULL;
+}
+
+/* -- the disk and the network ---------------------------------------------------------------- */
+
+static void *read_disk(void *path)
+{
+	static char block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+	int file = open(path, O_RDONLY | O_DIRECT);
+
+	if (file < 0) {
+		perror(path);
+		return NULL;
+	}
+	for (;;) {
+		if (!disk.since_ns)
+			disk.since_ns = now_ns();
+		if (pread(file, block, sizeof(block), 0) == sizeof(block))
+			disk.since_ns = 0; /* else it lasts until one does not fail */
+		sleep_until(now_ns() + PROBE_NS);
+	}
+	return NULL;
+}
+
+static uint16_t checksum_of(const struct icmphdr *echo)
+{
+	uint32_t sum = 0;
+	uint16_t words[sizeof(*echo) / 2];
+
+	memcpy(words, echo, sizeof(*echo));
+	for (size_t k = 0; k < sizeof(*echo) / 2; k++)
+		sum += words[k];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)(0xffff - (sum + (sum >> 16)));
+}
+
+static void send_ping(int wire, const struct sockaddr_in *peer, uint16_t number)
+{
+	struct icmphdr echo = { .type = ICMP_ECHO };
+
+	echo.un.echo.id = (uint16_t)getpid();
+	echo.un.echo.sequence = number;
+	echo.checksum = checksum_of(&echo);
+	sendto(wire, &echo, sizeof(echo), MSG_DONTWAIT, (const struct sockaddr *)peer,
+	       sizeof(*peer));
+}
+
+static bool is_answer(const char *packet, ssize_t length)
+{
+	const struct iphdr *ip = (const void *)packet;
+	struct icmphdr echo;
+
+	if (length < (ssize_t)sizeof(*ip) || length < ip->ihl * 4 + (ssize_t)sizeof(echo))
+		return false;
+	memcpy(&echo, packet + ip->ihl * 4, sizeof(echo));
+	return echo.type == ICMP_ECHOREPLY && echo.un.echo.id == (uint16_t)getpid();
+}
+
+/* Any answer will do: one ping that is lost is no failure, none answered for long is. */
+static void *ping(void *address)
+{
+	struct sockaddr_in peer = { .sin_family = AF_INET };
+	int wire = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	char packet[256] __attribute__((aligned(8)));
+	uint16_t number = 0;
+
+	if (wire < 0 || !inet_aton(address, &peer.sin_addr)) {
+		perror(address);
+		return NULL;
+	}
+	for (uint64_t next = now_ns();;) {
+		uint64_t now = now_ns();
+		if (now >= next) {
+			if (!net.since_ns)
+				net.since_ns = now;
+			send_ping(wire, &peer, number++);
+			next = now + PROBE_NS;
+		}
+		struct pollfd readable = { .fd = wire, .events = POLLIN };
+		if (poll(&readable, 1, (int)((next - now) / NS_PER_MS) + 1) < 1)
+			continue;
+		if (is_answer(packet, recv(wire, packet, sizeof(packet), MSG_DONTWAIT)))
+			net.since_ns = 0;
+	}
+	return NULL;
+}
+
+/* -- life ------------------------------------------------------------------------------------ */
+
+static void start(void *(*run)(void *), void *argument, int cpu)
+{
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	urgent_on(&attributes, cpu, STACK_BYTES);
+	if (pthread_create(&thread, &attributes, run, argument)) {
+		fputs("watchdog: a thread cannot be started\n", stderr);
+		exit(1);
+	}
+}
+
+int main(int count, char **arguments)
+{
+	char *peer = option(arguments, "peer", NULL);
+	uint64_t limit_ns = ms_option(arguments, "cpu-ms", "100"), now = now_ns();
+
+	(void)count;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	measures = !strcmp(option(arguments, "measure", "off"), "on");
+	beat_ns = ms_option(arguments, "beat-ms", "20");
+	nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	if (!beat_ns || nr_cpus > MAX_CPUS || mlockall(MCL_CURRENT | MCL_FUTURE)) {
+		fputs("watchdog: it has no period, too many CPUs, or no right to lock memory\n",
+		      stderr);
+		return 1;
+	}
+	for (int k = 0; k < nr_cpus; k++)
+		cpus[k] = (struct duty){ ABI_REPORT_VCPU, (uint64_t)k, limit_ns, now, false, 0 };
+	disk.what = ABI_REPORT_DISK;
+	disk.limit_ns = ms_option(arguments, "disk-ms", "100");
+	net.what = ABI_REPORT_NET;
+	net.limit_ns = ms_option(arguments, "net-ms", "100");
+	for (int k = 0; k < nr_cpus; k++)
+		start(watch, &cpus[k], k);
+	start(read_disk, option(arguments, "disk", "/dev/vda"), HOME_CPU);
+	if (peer)
+		start(ping, peer, HOME_CPU);
+	pause();
+	return 0;
+}
