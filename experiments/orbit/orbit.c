@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* orbit: a server in a Linux guest, and its observer in an address space of its own.
+ *
+ *     orbit [period-ms=10] [limit-ms=100] [disk=/dev/vda] [disk-ms=100]
+ *           [check-dies=N] [check-hangs=N] [measure=on]
+ *
+ * The server's state is shared with nobody.  A check is a fork: the child has the state as it was
+ * at that moment, by copy on write, looks for workers that got no further, and may die or hang as
+ * it likes.  What it has to remember it pushes back through a pipe, and only whole. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "options.h"
+#include "report.h"
+
+#define MAX_WORKERS 65 /* one a CPU, and the disk's */
+#define STACK_BYTES (64 << 10)
+#define BLOCK_BYTES 4096
+#define LOOKS	    2  /* that have to agree */
+#define CALLS	    20 /* of which a median is taken */
+#define SHARE	    20 /* checks cost at most one part in so many of a CPU */
+#define DEADLINE_MS 500
+#define HOME_CPU    0 /* where the guest itself does what has to last */
+#define NOBODY	    (-1)
+
+/* -- the server: its state and its workers ---------------------------------------------------- */
+
+struct worker {
+	uint64_t what, which, limit_ns;
+	_Atomic uint64_t given, done;
+	atomic_bool at_lock;
+	sem_t work;
+};
+
+static struct worker workers[MAX_WORKERS];
+static int nr_workers;
+static const char *disk;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic int holder = NOBODY;
+static uint64_t table[BLOCK_BYTES / sizeof(uint64_t)];
+
+static void update_table(int k)
+{
+	workers[k].at_lock = true;
+	pthread_mutex_lock(&lock);
+	holder = k;
+	workers[k].at_lock = false;
+	for (size_t n = 0; n < sizeof(table) / sizeof(*table); n++)
+		table[n] += n;
+	holder = NOBODY;
+	pthread_mutex_unlock(&lock);
+}
+
+static void *work(void *own)
+{
+	static char block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
+	struct worker *mine = own;
+	bool reads = mine->what == ABI_REPORT_DISK;
+	int file = reads ? open(disk, O_RDONLY | O_DIRECT) : -1;
+
+	if (reads && file < 0) {
+		perror(disk);
+		return NULL;
+	}
+	for (;;) {
+		while (sem_wait(&mine->work))
+			;
+		if (reads)
+			while (pread(file, block, sizeof(block), 0) != sizeof(block))
+				sleep_until(now_ns() + mine->limit_ns);
+		else
+			update_table((int)(mine - workers));
+		mine->done++;
+	}
+	return NULL;
+}
+
+/* A worker gets more only when it has done what it was given. */
+static void give_work(void)
+{
+	for (int k = 0; k < nr_workers; k++)
+		if (workers[k].given == workers[k].done) {
+			workers[k].given++;
+			sem_post(&workers[k].work);
+		}
+}
+
+/* -- the observer: what it has found before, and one check ------------------------------------- */
+
+struct memory {
+	uint64_t checks, trusted_ns;
+	uint64_t given[MAX_WORKERS], since_ns[MAX_WORKERS]; /* the work that is owed, first seen */
+	uint8_t looks[MAX_WORKERS];
+	bool told[MAX_WORKERS];
+};
+_Static_assert(sizeof(struct memory) <= 4096, "a pipe takes it whole");
+
+static struct memory memory;
+static uint64_t dies, hangs; /* these checks do, for tests */
+
+/* Who waits for another's lock is not to blame. */
+static bool is_blameless(const struct worker *worker)
+{
+	return worker->at_lock && holder != NOBODY && &workers[holder] != worker;
+}
+
+static void check_worker(int k, uint64_t now)
+{
+	const struct worker *worker = &workers[k];
+	uint64_t since = memory.since_ns[k];
+
+	if (worker->given == worker->done || worker->given != memory.given[k] || !since) {
+		memory.given[k] = worker->given;
+		memory.since_ns[k] = now;
+		memory.looks[k] = 0;
+		memory.told[k] = false;
+		return;
+	}
+	if (since < memory.trusted_ns)
+		since = memory.trusted_ns;
+	if (now - since <= worker->limit_ns || is_blameless(worker))
+		memory.looks[k] = 0;
+	else if (++memory.looks[k] >= LOOKS && !memory.told[k]) {
+		memory.told[k] = true;
+		report(worker->what, worker->which, now - memory.since_ns[k]);
+	}
+}
+
+/* In the child: `now` is when the state was as it is seen. */
+static _Noreturn void check(int to, uint64_t now, bool punctual)
+{
+	memory.checks++;
+	if (!punctual)
+		memory.trusted_ns = now; /* the whole guest may have been stopped */
+	if (memory.checks == dies)
+		*(volatile int *)NULL = 0;
+	while (memory.checks == hangs)
+		pause();
+	for (int k = 0; k < nr_workers; k++)
+		check_worker(k, now);
+	_exit(write(to, &memory, sizeof(memory)) != sizeof(memory));
+}
+
+/* What the check pushed; one that did not is taken for dead, and killed if it is not. */
+static void take_memory(int from, pid_t child)
+{
+	struct pollfd readable = { .fd = from, .events = POLLIN };
+	struct memory pushed;
+	int status;
+
+	if (poll(&readable, 1, DEADLINE_MS) < 1)
+		kill(child, SIGKILL);
+	bool whole = read(from, &pushed, sizeof(pushed)) == sizeof(pushed);
+	while (waitpid(child, &status, 0) < 0)
+		;
+	if (whole) {
+		memory = pushed;
+		return;
+	}
+	memory.checks++;
+	memory.trusted_ns = now_ns();
+	printf("orbit check %lu ended by signal %d\n", memory.checks, WTERMSIG(status));
+}
+
+/* One call of the observer; how long the server's thread itself was held up. */
+static uint64_t call_observer(bool punctual)
+{
+	uint64_t began = now_ns();
+	int ends[2];
+
+	if (pipe(ends))
+		return 0;
+	pid_t child = fork();
+	if (!child)
+		check(ends[1], began, punctual);
+	uint64_t forked = now_ns();
+	close(ends[1]);
+	if (child > 0)
+		take_memory(ends[0], child);
+	close(ends[0]);
+	return forked - began;
+}
+
+/* -- what it costs ----------------------------------------------------------------------------- */
+
+static int ascending(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct rusage us, children;
+
+	getrusage(RUSAGE_THREAD, &us);
+	getrusage(RUSAGE_CHILDREN, &children);
+	uint64_t seconds = (uint64_t)(us.ru_utime.tv_sec + us.ru_stime.tv_sec +
+				      children.ru_utime.tv_sec + children.ru_stime.tv_sec);
+	uint64_t micros = (uint64_t)(us.ru_utime.tv_usec + us.ru_stime.tv_usec +
+				     children.ru_utime.tv_usec + children.ru_stime.tv_usec);
+	return seconds * 1000000000 + micros * 1000;
+}
+
+/* CPU time of a check; prints what a call takes, until the child is made and until it has ended. */
+static uint64_t measure(size_t mib)
+{
+	uint64_t fork_ns[CALLS], call_ns[CALLS], before = cpu_ns();
+
+	for (int k = 0; k < CALLS; k++) {
+		uint64_t began = now_ns();
+		fork_ns[k] = call_observer(true);
+		call_ns[k] = now_ns() - began;
+	}
+	uint64_t used = (cpu_ns() - before) / CALLS;
+	qsort(fork_ns, CALLS, sizeof(*fork_ns), ascending);
+	qsort(call_ns, CALLS, sizeof(*call_ns), ascending);
+	printf("orbit state_mib=%zu fork_us=%.1f call_us=%.1f cpu_us=%.1f\n", mib,
+	       (double)fork_ns[CALLS / 2] / 1e3, (double)call_ns[CALLS / 2] / 1e3,
+	       (double)used / 1e3);
+	return used;
+}
+
+/* The same with so much more state, in pages of 4 KiB. */
+static void measure_with(size_t mib)
+{
+	char *state =
+		mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (state == MAP_FAILED)
+		return;
+	madvise(state, mib << 20, MADV_NOHUGEPAGE);
+	memset(state, 1, mib << 20);
+	measure(mib);
+	munmap(state, mib << 20);
+}
+
+/* -- life -------------------------------------------------------------------------------------- */
+
+static void start_worker(uint64_t what, int cpu, uint64_t limit_ns)
+{
+	struct worker *worker = &workers[nr_workers++];
+	pthread_attr_t attributes;
+	pthread_t thread;
+
+	worker->what = what;
+	worker->which = what == ABI_REPORT_VCPU ? (uint64_t)cpu : 0;
+	worker->limit_ns = limit_ns;
+	sem_init(&worker->work, 0, 0);
+	urgent_on(&attributes, cpu, STACK_BYTES);
+	if (pthread_create(&thread, &attributes, work, worker))
+		abort();
+}
+
+static void check_for_ever(uint64_t period_ns)
+{
+	uint64_t next = now_ns();
+
+	for (;;) {
+		next += period_ns;
+		sleep_until(next);
+		uint64_t now = now_ns();
+		bool punctual = now - next <= period_ns;
+		if (!punctual)
+			next = now;
+		call_observer(punctual);
+		give_work();
+	}
+}
+
+int main(int count, char **arguments)
+{
+	uint64_t limit_ns = ms_option(arguments, "limit-ms", "100");
+	uint64_t period_ns = ms_option(arguments, "period-ms", "10");
+	int nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+
+	(void)count;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	disk = option(arguments, "disk", "/dev/vda");
+	dies = strtoull(option(arguments, "check-dies", "0"), NULL, 10);
+	hangs = strtoull(option(arguments, "check-hangs", "0"), NULL, 10);
+	if (!period_ns || nr_cpus >= MAX_WORKERS || !become_urgent(HOME_CPU)) {
+		fputs("orbit: it has no period, too many CPUs, or no right to real time\n", stderr);
+		return 1;
+	}
+	for (int k = 0; k < nr_cpus; k++)
+		start_worker(ABI_REPORT_VCPU, k, limit_ns);
+	start_worker(ABI_REPORT_DISK, HOME_CPU, ms_option(arguments, "disk-ms", "100"));
+	uint64_t used = measure(0);
+	if (!strcmp(option(arguments, "measure", "off"), "on"))
+		measure_with(64);
+	if (period_ns < used * SHARE)
+		period_ns = used * SHARE;
+	printf("orbit checks every %.1f ms\n", (double)period_ns / NS_PER_MS);
+	check_for_ever(period_ns);
+}
