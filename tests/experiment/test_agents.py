@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+
+from observer.experiment.agents import AGENTS, Agent
+
+
+def test_a_start_is_one_line_that_goes_on() -> None:
+    """What it says goes to the console."""
+    agent = Agent("folder/dog", "limit=5")
+
+    assert agent.start() == "/bin/dog limit=5 >/dev/ttyS0 2>&1 &\n"
+    assert agent.start("x=1") == "/bin/dog limit=5 x=1 >/dev/ttyS0 2>&1 &\n"
+    assert agent.program.parts[-4:] == ("build", "experiments", "folder", "dog")
+
+
+@pytest.mark.parametrize("design", AGENTS)
+def test_each_has_a_source(design: str) -> None:
+    """From which `make agents` builds it."""
+    program = AGENTS[design].program
+    root = program.parents[3]
+
+    assert (root / "experiments" / f"{AGENTS[design].place}.c").is_file()
