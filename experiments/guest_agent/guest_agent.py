@@ -88,7 +88,7 @@ def main(every: float, answer: float, failures: int) -> None:
         for agent in agents.values():
             agent.judge(deadline, failures)
         due_ns = max(due_ns + int(every * SECOND), time.monotonic_ns())
-        time.sleep((due_ns - time.monotonic_ns()) / SECOND)
+        time.sleep(max(0, due_ns - time.monotonic_ns()) / SECOND)
 
 
 if __name__ == "__main__":

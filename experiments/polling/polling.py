@@ -134,7 +134,7 @@ def main(every: float, failures: int) -> None:
         for life in lives.values():
             life.judge(life.look(deadline), failures)
         due_ns = max(due_ns + int(every * SECOND), time.monotonic_ns())
-        time.sleep((due_ns - time.monotonic_ns()) / SECOND)
+        time.sleep(max(0, due_ns - time.monotonic_ns()) / SECOND)
 
 
 if __name__ == "__main__":

@@ -36,12 +36,11 @@ class ObserverDesign:
     """Programs of the host's that the guest has."""
     start: str = ""
     """What the guest runs before it is up."""
+    agent: bool = False
+    """It has a program of its own in the guest, as `agents.py` tells."""
     shared_memory: bool = False
-
-    @property
-    def is_there(self) -> bool:
-        """Whether anybody watches at all."""
-        return bool(self.program) or self.daemon is not None
+    service_words: str = ""
+    """More words for a service VM."""
 
 
 _I6300ESB = ("-device", "i6300esb", "-action", "watchdog=none")
@@ -95,6 +94,18 @@ DETECTION = {
         programs=("qemu-ga",),
         start="mkdir -p /var/run\nqemu-ga -m virtio-serial -p /dev/vport0p1 -d\n",
     ),
+    "in-guest": ObserverDesign(
+        "a thread on each vCPU beats; another looks at them, at disk and network",
+        program=("in_guest/in_guest.py",),
+        patience_s=8,
+        agent=True,
+    ),
+    "orbit": ObserverDesign(
+        "a process beside the server looks at a copy-on-write snapshot of it",
+        program=("orbit/orbit.py",),
+        patience_s=8,
+        agent=True,
+    ),
     "goshd": ObserverDesign(
         "HyperTap's rule: no activity on a vCPU for 4 s",
         program=("goshd/goshd.py",),
@@ -123,6 +134,12 @@ SERVICES = {
         "the same, but no sign counts: asked every 15 ms",
         program=("phoenix/phoenix.py", "--explicit"),
         patience_s=5,
+    ),
+    "in-guest": ObserverDesign(
+        "its own loop looks whether its parts do their work",
+        program=("in_guest/in_guest.py", "--services"),
+        patience_s=5,
+        service_words="watchdog.ms=20",
     ),
     "sleeping": ObserverDesign("ours: the kernel keeps the books, wakes", daemon=()),
 }

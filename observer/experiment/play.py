@@ -18,6 +18,7 @@ from observer.bench.programs import show_all
 from observer.clock import SECOND
 from observer.demo.report import host_facts, write_report
 from observer.errors import HostError
+from observer.experiment.agents import AGENTS
 from observer.experiment.cases import CASES, SILENT
 from observer.experiment.detection import VCPUS, Course, Detection
 from observer.experiment.ear import Ear, design_heard
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from observer.experiment.cost import Cost
     from observer.experiment.detection import Case
-    from observer.experiment.observers import ObserverDesign
     from observer.experiment.plan import Sitting
     from observer.guests.images import GuestImage
     from observer.testbed.kernel import Kernel
@@ -71,23 +71,25 @@ def folder_of(root: Path, sitting: Sitting) -> Path:
     return root / sitting.experiment / f"{sitting.run:02d}-{sitting.design}"
 
 
-def image_of(
-    design: ObserverDesign, kernel: Kernel, build: Path, folder: Path
-) -> GuestImage:
-    """What this design's guests boot from, built if need be."""
+def image_of(name: str, kernel: Kernel, build: Path, folder: Path) -> GuestImage:
+    """What a design's guests boot from, built if need be."""
+    design = DETECTION[name]
     release = next((r for r in kernel.releases if r.endswith(design.flavour)), None)
-    name = "-".join(("guests", *design.drivers, design.flavour)).strip("-")
     image = build_image(
         kernel,
-        build / name,
+        build / "-".join(filter(None, ("guests", *design.drivers, design.flavour))),
         design.drivers,
         release=release if design.flavour else None,
     )
-    if not design.programs and not design.start:
+    programs: tuple[str | Path, ...] = design.programs
+    start = design.start
+    if design.agent:
+        programs, start = (*programs, AGENTS[name].program), AGENTS[name].start()
+    if not programs and not start:
         return image
     made = folder / "image"
     made.mkdir(parents=True, exist_ok=True)
-    return with_programs(image, design.programs, design.start, made)
+    return with_programs(image, programs, start, made)
 
 
 def _run_time_ns(before: Mapping[int, int]) -> Callable[[], int]:
@@ -126,7 +128,7 @@ def play_services(
     bpf_ns = _run_time_ns(show_all())
     with (
         TemporaryDirectory(prefix="observer-experiment-", dir=RUN) as made,
-        own_images(Path(made)),
+        own_images(Path(made), design.service_words),
         design_heard(design, folder / NOTES) as voice,
         service_run(Ear(design, voice, sitting.seed, tell)) as run,
     ):
@@ -189,7 +191,7 @@ def playing(
     def detection(folder: Path) -> Tables:
         build = checkout() / "build"
         kernel = fetch("debian-12", build / "testbed", tell)
-        image = image_of(DETECTION[sitting.design], kernel, build, folder)
+        image = image_of(sitting.design, kernel, build, folder)
         course = QUICK_COURSE if quick else FULL
         return play_detection(sitting, course, image, folder, tell)
 

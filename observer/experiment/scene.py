@@ -122,22 +122,25 @@ def service(*words: str) -> None:
         raise ProgramError(f"{' '.join(words)}: {done.stderr.strip()[-300:]}")
 
 
-def images_text(came: str, disk: Path, *, spare: bool) -> str:
-    """The services as they came, with leave to break them, on a disk of our own."""
-    text = came.replace("[net]", '[net]\nwords = "faults=on"', 1)
+def images_text(came: str, disk: Path, *, spare: bool, words: str = "") -> str:
+    """The services as they came, with leave to break them, on a disk of our own.
+
+    `words` are more of them for `net`.
+    """
+    text = came.replace("[net]", f'[net]\nwords = "{f"faults=on {words}".strip()}"', 1)
     text = text.replace("aoe.slot=0", "aoe.slot=0 faults=on")
     text = text.replace("/var/lib/observer/disk.img", str(disk))
     return text.replace("spare = false", f"spare = {str(spare).lower()}")
 
 
-def _write_images(folder: Path, *, spare: bool) -> None:
+def _write_images(folder: Path, *, spare: bool, words: str = "") -> None:
     came = images_file(NO_FILE).read_text()  # not the operator's
     ETC.parent.mkdir(parents=True, exist_ok=True)
-    ETC.write_text(images_text(came, folder / DISK, spare=spare))
+    ETC.write_text(images_text(came, folder / DISK, spare=spare, words=words))
 
 
 @contextmanager
-def own_images(folder: Path) -> Iterator[None]:
+def own_images(folder: Path, words: str = "") -> Iterator[None]:
     """Services that may be broken: not those that an operator has."""
     if ETC.exists():
         raise UsageError(
@@ -148,7 +151,7 @@ def own_images(folder: Path) -> Iterator[None]:
             f"A service is up ({running[0]}), and an experiment breaks services: end "
             "it first (observer service down)."
         )
-    _write_images(folder, spare=False)
+    _write_images(folder, spare=False, words=words)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ from experiment_program import program
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observer.clock import SECOND
+from observer.clock import MS, SECOND
 from observer.inventory.task import ABSENT, TaskLook
 from observer.model import VerdictKind
 
@@ -16,8 +16,8 @@ RUNS = TaskLook("S", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
 STOPS = TaskLook("T", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
 
 
-polling = program("polling/polling.py")
-goshd = program("goshd/goshd.py")
+POLLING = program("polling/polling.py")
+GOSHD = program("goshd/goshd.py")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_what_a_poll_finds(
     sight: tuple[object, ...], kind: VerdictKind | None, *, is_certain: bool
 ) -> None:
     """The gravest that there is; a VM that somebody paused is well."""
-    found = polling.finding(polling.Sight(*sight))
+    found = POLLING.finding(POLLING.Sight(*sight))
 
     assert (found.kind if found else None) == kind
     assert (found is not None and found.is_certain) == is_certain
@@ -50,15 +50,45 @@ def test_a_vcpu_hangs_after_four_seconds_without_activity(
     looks: list[tuple[bool, bool, int]],
 ) -> None:
     """Said once for each time that it lasted so long; a halt counts as activity."""
-    state = goshd.Activity(goshd.Counts(0, halts=False), 0)
+    state = GOSHD.Activity(GOSHD.Counts(0, halts=False), 0)
     own, now, quiet_since, said = 0, 0, 0, False
     for moves, halts, seconds in looks:
         now, own = now + seconds, own + moves
-        state, is_due = goshd.watched(
-            state, goshd.Counts(own, halts=halts), now * SECOND
+        state, is_due = GOSHD.watched(
+            state, GOSHD.Counts(own, halts=halts), now * SECOND
         )
         if moves or halts:
             quiet_since, said = now, False
-        wanted = not said and now - quiet_since >= goshd.LIMIT_NS / SECOND
+        wanted = not said and now - quiet_since >= GOSHD.LIMIT_NS / SECOND
         assert is_due == wanted
         said |= wanted
+
+
+PHOENIX = program("phoenix/phoenix.py")
+
+
+def test_a_service_is_asked_when_no_sign_is_valid_any_more() -> None:
+    """And held for hung when it has not answered in its slice; said once."""
+    quiet = PHOENIX.Pulse(sign_ns=100 * MS)
+    assert not PHOENIX.what_is_due(quiet, 115 * MS - 1)
+    assert PHOENIX.what_is_due(quiet, 115 * MS) == "ask"
+
+    asked = PHOENIX.Pulse(sign_ns=100 * MS, asked_ns=115 * MS)
+    assert not PHOENIX.what_is_due(asked, 120 * MS - 1)
+    assert PHOENIX.what_is_due(asked, 120 * MS) == "say"
+    assert not PHOENIX.what_is_due(PHOENIX.Pulse(0, 0, said=True), 999 * MS)
+
+
+def test_a_part_hangs_whose_index_stands_though_it_has_work() -> None:
+    """Not one that works slowly, and not one that has nothing to do."""
+    part, said = PHOENIX.Part(5, 0), []
+    for ms, private, shared in (
+        *((5, 5, 5), (10, 5, 9), (15, 6, 9), (20, 6, 9)),
+        *((25, 6, 12), (30, 6, 12), (35, 6, 12), (40, 12, 12)),
+    ):
+        part, is_due = PHOENIX.part_after(part, private, shared, ms * MS)
+        if is_due:
+            said.append(ms)
+
+    assert said == [30]
+    assert part == PHOENIX.Part(12, 40 * MS)
