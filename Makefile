@@ -32,7 +32,8 @@ test: check ready ## Run every check and every test, on this machine and in nest
 	@$(venv)/python tools/run_tiers.py
 
 .PHONY: bench
-bench: ready ## Compare the cost per VM exit with perf, bpftrace and kvm_stat
+bench: ready ## Judge recordings; compare the cost per VM exit with perf, bpftrace and kvm_stat
+	@$(venv)/observer bench --replay
 	@$(venv)/observer bench
 
 .PHONY: check

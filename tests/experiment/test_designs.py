@@ -1,17 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from experiment_program import program
 
 from observer.config import load
 from observer.experiment.designs import DESIGNS, faults_of, offers
 from observer.experiment.faults import FAULTS
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d.policy])
@@ -29,11 +26,12 @@ def test_a_policy_is_one_that_the_observer_takes(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d.comparator])
 def test_a_comparator_is_a_program(name: str) -> None:
-    """A module with a main, which says what it was rebuilt from."""
-    module = importlib.import_module(DESIGNS[name].comparator or "")
+    """With a main, and beside it a README of what it was rebuilt from."""
+    module = program(DESIGNS[name].comparator)
 
     assert callable(module.main)
     assert module.__doc__
+    assert (Path(module.__file__ or "").parent / "README.md").exists()
 
 
 def test_a_design_is_offered_with_the_faults_that_it_can_face() -> None:
