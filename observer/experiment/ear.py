@@ -109,8 +109,8 @@ class Ear:
 
         Ours have programs in the kernel, which are timed once more, for that costs.
         """
-        if self.voice:
-            wait_until_settled(self.voice.pid)
+        if self.voice and self.design.daemon is not None:
+            wait_until_settled(self.voice.pid)  # it learns of a VM for a while
         self.tell(f"{phase}: {seconds:g} s")
         own = design_processes(self.voice.pid if self.voice else None)
         all_of_them = {**own, **who}
