@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import select
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ import click
 import msgspec
 
 from observer.clock import MS, SECOND
+from observer.errors import ProgramError
 from observer.experiment.comparator import (
     ends_on_sigterm,
     say_armed,
@@ -26,9 +26,12 @@ from observer.experiment.hearing import services_up
 from observer.experiment.hypercall_trace import hypercall_trace
 from observer.model import VerdictKind
 from observer.services.abi import Abi
+from observer.services.control import say
 from observer.services.folder import RUNTIME, ServiceFolder
 
 if TYPE_CHECKING:
+    import socket
+
     from observer.experiment.hypercall_trace import Hypercall
 
 __all__ = ["Part", "Pulse", "part_after", "what_is_due"]
@@ -43,6 +46,7 @@ DEBUGFS = Path("/sys/kernel/debug/kvm")
 INSTANCE = "observer-phoenix"
 PRIORITY = 1  # the observer's
 INDEX_BITS, INDEX = 32, 0xFFFFFFFF
+ANSWER_BYTES = 4096
 
 
 class Pulse(msgspec.Struct, frozen=True):
@@ -92,10 +96,15 @@ class Watch:
         self.pulse = Pulse(time.monotonic_ns())
         self._parts: dict[int, Part] = {}
         self._exits = -1
-        self.wire = socket.socket(socket.AF_UNIX)
-        self.wire.setblocking(False)  # noqa: FBT003 - its only parameter
-        with suppress(OSError):
-            self.wire.connect(str(ServiceFolder(RUNTIME / name).vm.control))
+        self._control = ServiceFolder(RUNTIME / name).vm.control
+        self.wire: socket.socket | None = None
+        """While it is asked: the port serves one at a time, and others have orders."""
+
+    def hang_up(self) -> None:
+        """Leave the control port to others."""
+        if self.wire is not None:
+            self.wire.close()
+        self.wire = None
 
     def _own_exits(self) -> int:
         total = 0
@@ -105,6 +114,7 @@ class Watch:
         return total
 
     def _alive(self, now_ns: int) -> None:
+        self.hang_up()
         if self.pulse.said:
             say_recovered(self.name)
         self.pulse = Pulse(now_ns)
@@ -122,7 +132,7 @@ class Watch:
     def answered(self, now_ns: int) -> None:
         """Something came by its control port."""
         with suppress(OSError):
-            if self.wire.recv(4096):
+            if self.wire is not None and self.wire.recv(ANSWER_BYTES):
                 self._alive(now_ns)
 
     def act(self, now_ns: int) -> None:
@@ -130,9 +140,10 @@ class Watch:
         due = what_is_due(self.pulse, now_ns)
         if due == "ask":
             self.pulse = msgspec.structs.replace(self.pulse, asked_ns=now_ns)
-            with suppress(OSError):
-                self.wire.sendall(b"ping\n")
+            with suppress(ProgramError):  # then nothing will answer either
+                self.wire = say(self._control, "beat")
         elif due == "say":
+            self.hang_up()
             self.pulse = msgspec.structs.replace(self.pulse, said=True)
             say_verdict(
                 self.name,
@@ -182,7 +193,7 @@ class Loop:
         """Services come and go."""
         up = {pid: name for name, pid in services_up().items()}
         for pid in self.watches.keys() - up.keys():
-            self.watches.pop(pid).wire.close()
+            self.watches.pop(pid).hang_up()
         for pid in up.keys() - self.watches.keys():
             watch = Watch(up[pid], pid, self._abi, explicit=self._explicit)
             self.watches[pid] = watch
@@ -224,7 +235,7 @@ def main(*, explicit: bool) -> None:
             if time.monotonic_ns() - looked_ns >= LOOK_NS:
                 loop.look_who_is_up()
                 looked_ns = time.monotonic_ns()
-            wires = [watch.wire for watch in loop.watches.values()]
+            wires = [w.wire for w in loop.watches.values() if w.wire is not None]
             left_ns = max(0, due_ns - time.monotonic_ns())
             ready, _, _ = select.select(wires, [], [], left_ns / SECOND)
             loop.heard(trace.take())
