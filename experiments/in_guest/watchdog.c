@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* watchdog: looks at a Linux guest from within, and tells the host what it finds.
  *
- *     watchdog [beat-ms=20] [cpu-ms=100] [disk=/dev/vda] [disk-ms=100] [peer=ADDRESS] [net-ms=100]
+ *     watchdog [beat-ms=50] [cpu-ms=500] [disk=/dev/vda] [disk-ms=500] [peer=ADDRESS] [net-ms=500]
  *              [measure=on]
  *
  * Each CPU has a thread that beats, and that looks at the others' beats, at the oldest read of the
@@ -26,10 +26,10 @@
 #define MAX_CPUS      64
 #define STACK_BYTES   (64 << 10)
 #define BLOCK_BYTES   4096
-#define PROBE_NS      (50 * NS_PER_MS) /* between two reads, and between two pings */
-#define LOOKS	      2		       /* that have to agree */
-#define HOME_CPU      0		       /* where the guest itself does what has to last */
-#define MEASURE_BEATS 100
+#define PROBE_NS      (100 * NS_PER_MS) /* between two reads, and between two pings */
+#define LOOKS	      2			/* that have to agree */
+#define HOME_CPU      0			/* where the guest itself does what has to last */
+#define MEASURE_BEATS 40
 
 /* Something that has to go on, and since when it has not; 0: nothing is due. */
 struct duty {
@@ -220,12 +220,12 @@ static void start(void *(*run)(void *), void *argument, int cpu)
 int main(int count, char **arguments)
 {
 	char *peer = option(arguments, "peer", NULL);
-	uint64_t limit_ns = ms_option(arguments, "cpu-ms", "100"), now = now_ns();
+	uint64_t limit_ns = ms_option(arguments, "cpu-ms", "500"), now = now_ns();
 
 	(void)count;
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	measures = !strcmp(option(arguments, "measure", "off"), "on");
-	beat_ns = ms_option(arguments, "beat-ms", "20");
+	beat_ns = ms_option(arguments, "beat-ms", "50");
 	nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
 	if (!beat_ns || nr_cpus > MAX_CPUS || mlockall(MCL_CURRENT | MCL_FUTURE)) {
 		fputs("watchdog: it has no period, too many CPUs, or no right to lock memory\n",
@@ -235,9 +235,9 @@ int main(int count, char **arguments)
 	for (int k = 0; k < nr_cpus; k++)
 		cpus[k] = (struct duty){ ABI_REPORT_VCPU, (uint64_t)k, limit_ns, now, false, 0 };
 	disk.what = ABI_REPORT_DISK;
-	disk.limit_ns = ms_option(arguments, "disk-ms", "100");
+	disk.limit_ns = ms_option(arguments, "disk-ms", "500");
 	net.what = ABI_REPORT_NET;
-	net.limit_ns = ms_option(arguments, "net-ms", "100");
+	net.limit_ns = ms_option(arguments, "net-ms", "500");
 	for (int k = 0; k < nr_cpus; k++)
 		start(watch, &cpus[k], k);
 	start(read_disk, option(arguments, "disk", "/dev/vda"), HOME_CPU);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* orbit: a server in a Linux guest, and its observer in an address space of its own.
  *
- *     orbit [period-ms=10] [limit-ms=100] [disk=/dev/vda] [disk-ms=100]
+ *     orbit [period-ms=10] [limit-ms=500] [disk=/dev/vda] [disk-ms=500]
  *           [check-dies=N] [check-hangs=N] [measure=on]
  *
  * The server's state is shared with nobody.  A check is a fork: the child has the state as it was
@@ -40,6 +40,7 @@
 struct worker {
 	uint64_t what, which, limit_ns;
 	_Atomic uint64_t given, done;
+	uint64_t given_ns;
 	atomic_bool at_lock;
 	sem_t work;
 };
@@ -92,6 +93,7 @@ static void give_work(void)
 {
 	for (int k = 0; k < nr_workers; k++)
 		if (workers[k].given == workers[k].done) {
+			workers[k].given_ns = now_ns();
 			workers[k].given++;
 			sem_post(&workers[k].work);
 		}
@@ -101,9 +103,8 @@ static void give_work(void)
 
 struct memory {
 	uint64_t checks, trusted_ns;
-	uint64_t given[MAX_WORKERS], since_ns[MAX_WORKERS]; /* the work that is owed, first seen */
-	uint8_t looks[MAX_WORKERS];
-	bool told[MAX_WORKERS];
+	uint64_t told[MAX_WORKERS]; /* the work that was reported last */
+	uint8_t looks[MAX_WORKERS]; /* in a row that found it overdue */
 };
 _Static_assert(sizeof(struct memory) <= 4096, "a pipe takes it whole");
 
@@ -119,23 +120,18 @@ static bool is_blameless(const struct worker *worker)
 static void check_worker(int k, uint64_t now)
 {
 	const struct worker *worker = &workers[k];
-	uint64_t since = memory.since_ns[k];
+	uint64_t from = worker->given_ns;
 
-	if (worker->given == worker->done || worker->given != memory.given[k] || !since) {
-		memory.given[k] = worker->given;
-		memory.since_ns[k] = now;
+	if (from < memory.trusted_ns)
+		from = memory.trusted_ns;
+	if (worker->given == worker->done || now <= from + worker->limit_ns || is_blameless(worker))
 		memory.looks[k] = 0;
-		memory.told[k] = false;
+	else if (memory.looks[k] < LOOKS)
+		memory.looks[k]++;
+	if (memory.looks[k] < LOOKS || memory.told[k] == worker->given)
 		return;
-	}
-	if (since < memory.trusted_ns)
-		since = memory.trusted_ns;
-	if (now - since <= worker->limit_ns || is_blameless(worker))
-		memory.looks[k] = 0;
-	else if (++memory.looks[k] >= LOOKS && !memory.told[k]) {
-		memory.told[k] = true;
-		report(worker->what, worker->which, now - memory.since_ns[k]);
-	}
+	memory.told[k] = worker->given;
+	report(worker->what, worker->which, now - worker->given_ns);
 }
 
 /* In the child: `now` is when the state was as it is seen. */
@@ -283,7 +279,7 @@ static void check_for_ever(uint64_t period_ns)
 
 int main(int count, char **arguments)
 {
-	uint64_t limit_ns = ms_option(arguments, "limit-ms", "100");
+	uint64_t limit_ns = ms_option(arguments, "limit-ms", "500");
 	uint64_t period_ns = ms_option(arguments, "period-ms", "10");
 	int nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
 
@@ -298,7 +294,7 @@ int main(int count, char **arguments)
 	}
 	for (int k = 0; k < nr_cpus; k++)
 		start_worker(ABI_REPORT_VCPU, k, limit_ns);
-	start_worker(ABI_REPORT_DISK, HOME_CPU, ms_option(arguments, "disk-ms", "100"));
+	start_worker(ABI_REPORT_DISK, HOME_CPU, ms_option(arguments, "disk-ms", "500"));
 	uint64_t used = measure(0);
 	if (!strcmp(option(arguments, "measure", "off"), "on"))
 		measure_with(64);

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from observer.clock import MS
-from observer.errors import ObserverError
 from observer.experiment.comparator import (
     ends_on_sigterm,
     say_armed,
@@ -26,6 +25,7 @@ from observer.experiment.comparator import (
 )
 from observer.experiment.hypercall_trace import hypercall_trace
 from observer.guests import guest as guests
+from observer.guests.launch import Files
 from observer.inventory.procfs import read_proc
 from observer.inventory.task import tasks_of
 from observer.model import VerdictKind
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Owners", "Report", "guests_up", "hear", "meaning_of", "services_up"]
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 0.9  # at least every second
 PRIORITY = 1  # the observer's
 PROC = Path("/proc")
 PART_BITS = 8  # guest_abi.h: service << 8 | part
@@ -104,11 +104,12 @@ class Owners:
     def look(self) -> list[tuple[str, int]]:
         """Look who is up; those that came since, with their VMMs."""
         before, self._pids = self._pids, self._vms()
-        self._threads = {
-            thread: name
-            for name, pid in self._pids.items()
-            for thread in tasks_of(self._proc, pid)
-        }
+        if self._pids != before:
+            self._threads = {
+                thread: name
+                for name, pid in self._pids.items()
+                for thread in tasks_of(self._proc, pid)
+            }
         return sorted(self._pids.items() - before.items())
 
     def _living_owner(self, thread: int) -> str | None:
@@ -124,13 +125,20 @@ class Owners:
         return self._living_owner(thread) or self._threads.get(thread)
 
 
+def _is_of(pid: int, folder: Path) -> bool:
+    """Whether a process was started with a file of that folder."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return f"{folder}/" in read_proc(PROC / str(pid) / "cmdline")
+    return False
+
+
 def guests_up(runtime: Path = guests.RUNTIME) -> dict[str, int]:
     """Our Linux guests and their VMMs, each surely its own."""
     found = {}
     for name in guests.guest_names(runtime):
-        with suppress(ObserverError):  # it comes or goes just now
-            guest = guests.find_guest(name, runtime)
-            with guest.pidfd(pid := guest.pid):
+        files = Files(runtime / name)
+        with suppress(FileNotFoundError, ValueError):  # it comes or goes just now
+            if _is_of(pid := int(read_proc(files.pid)), files.folder):
                 found[name] = pid
     return found
 
@@ -139,13 +147,9 @@ def services_up(runtime: Path = services.RUNTIME) -> dict[str, int]:
     """Our service VMs likewise, by what their keepers left word of."""
     found = {}
     for path in runtime.glob("*/service.json"):
-        folder = services.ServiceFolder(path.parent)
-        record = read_record(folder)
-        if record is None or record.pid is None:
-            continue
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if f"{folder.path}/" in read_proc(f"/proc/{record.pid}/cmdline"):
-                found[record.name] = record.pid
+        record = read_record(services.ServiceFolder(path.parent))
+        if record and record.pid and _is_of(record.pid, path.parent):
+            found[record.name] = record.pid
     return found
 
 
