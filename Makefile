@@ -89,7 +89,7 @@ build/stamps/guests: $(guest_sources) build/stamps/kernels
 	$(step) "guests" $(venv)/observer guest build
 	@touch $@
 
-build/stamps/kernels: observer/testbed/kernel.py observer/testbed/emulator.py build/stamps/venv
+build/stamps/kernels: observer/testbed/kernel.py observer/testbed/emulator.py observer/testbed/unpacked.py build/stamps/venv
 	$(step) "nested host" $(venv)/observer testbed fetch
 	@touch $@
 

@@ -12,6 +12,7 @@ from observer.testbed.emulator import emulator
 from observer.testbed.kernel import KERNELS, fetch
 from observer.testbed.nested import Command, Spec, checkout, run_nested
 from observer.testbed.session import Limits
+from observer.testbed.unpacked import nginx
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -85,8 +86,12 @@ def run(
 @testbed.command("fetch")
 @click.option("--kernel", type=_KERNEL, multiple=True, default=list(KERNELS))
 def fetch_kernels(kernel: tuple[str, ...]) -> None:
-    """Download and unpack kernels and emulator; does nothing where they are there."""
+    """Download and unpack kernels, emulator and what guests run beside.
+
+    Does nothing where they are there.
+    """
     click.echo(emulator(checkout() / "build/testbed", _say))
+    click.echo(nginx(checkout() / "build/testbed", _say))
     for name in kernel:
         found = fetch(name, checkout() / "build/testbed", _say)
         click.echo(f"{name} {found.release} {found.root}")

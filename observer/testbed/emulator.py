@@ -11,17 +11,16 @@ nowhere.  It is no cure for all: see `emulator_fault`.
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.errors import ProgramError
-from observer.testbed import apt, programs
+from observer.testbed import apt
+from observer.testbed.unpacked import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["INSTALLED", "emulator", "version_of"]
 
@@ -66,18 +65,13 @@ def emulator(build: Path, say: Callable[[str], None]) -> str:
 
 
 def _fetch(build: Path, say: Callable[[str], None]) -> None:
-    """Unpack it beside its place, try it, then rename it there."""
+    """Unpack it, and keep it if it starts."""
     build.mkdir(parents=True, exist_ok=True)
     archives = apt.backports(build / "apt")
-    with tempfile.TemporaryDirectory(prefix=".emulator-", dir=build) as scratch:
-        debs, root = Path(scratch) / "debs", Path(scratch) / "root"
-        debs.mkdir()
-        root.mkdir(mode=0o755)
-        say("downloading a newer QEMU, to emulate with")
-        archives.download(PACKAGES, debs)
-        for deb in sorted(debs.iterdir()):
-            programs.call("dpkg-deb", "-x", str(deb), str(root))
-        if _version(str(root / "usr/bin" / INSTALLED)) < OLDEST_SOUND:
-            raise ProgramError("the one in Debian's backports does not start here")
-        shutil.rmtree(build / "emulator", ignore_errors=True)
-        root.rename(build / "emulator")
+    say("downloading a newer QEMU, to emulate with")
+    if not unpack(archives, PACKAGES, build / "emulator", _is_sound):
+        raise ProgramError("the one in Debian's backports does not start here")
+
+
+def _is_sound(root: Path) -> bool:
+    return _version(str(root / "usr/bin" / INSTALLED)) >= OLDEST_SOUND
