@@ -1,27 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Builds the program that loads a guest, and reads what it saw there."""
+"""Asks the program that loads a guest, `load/load.c`, what it saw there."""
 
 from __future__ import annotations
 
 import socket
 import struct
-import subprocess
 import time
 from enum import IntEnum
-from importlib.resources import files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from observer.errors import DeadlineError, HostError, ProgramError
+from observer.errors import DeadlineError, ProgramError
 from observer.experiment.arrivals import Arrival
+from observer.experiment.built import built
 from observer.experiment.streams import in_namespace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = ["Seen", "build_load", "parse_seen", "take_seen"]
 
-SOURCE = Path(str(files("observer.experiment"))) / "load/load.c"
-COMPILE = ("gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-pthread")
-BUILD_SECONDS = 120.0
 ANSWER_SECONDS = 60.0
 RECORDS_PORT = 4713  # load.c
 HEAD = struct.Struct("=QQ")
@@ -52,25 +51,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 def build_load(folder: Path) -> Path:
     """Build the program, unless it is there and newer than its source."""
-    made = folder / "load"
-    if made.exists() and made.stat().st_mtime > SOURCE.stat().st_mtime:
-        return made
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        subprocess.run(
-            [*COMPILE, str(SOURCE), "-o", str(made)],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-        )
-    except FileNotFoundError as e:
-        raise HostError("gcc is missing: apt install gcc libc6-dev.") from e
-    except subprocess.CalledProcessError as e:
-        raise ProgramError(
-            f"gcc could not build the guest's load: {e.stderr.strip()[-300:]}"
-        ) from e
-    return made
+    return built("load", folder)
 
 
 def parse_seen(said: bytes, host_ns: int) -> Seen:
