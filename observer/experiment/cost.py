@@ -24,15 +24,17 @@ __all__ = [
     "KERNEL",
     "Cost",
     "Taken",
+    "cpu_ns_of",
     "design_processes",
     "family_of",
     "guest_processes",
+    "kvm_counter",
     "measured",
     "taken_by",
 ]
 
 PROC = Path("/proc")
-EXITS = Path("/sys/kernel/debug/kvm/exits")
+KVM_DEBUG = Path("/sys/kernel/debug/kvm")
 RESPONDER = "qemu-system"
 """A VM that the design itself runs, as /proc/PID/comm begins."""
 KERNEL = "kernel"
@@ -118,8 +120,24 @@ def guest_processes(guests: Iterable[Guest]) -> dict[int, tuple[str, str]]:
     return found
 
 
+def cpu_ns_of(pid: int, proc: Path = PROC) -> int:
+    """CPU time of a process and all that descend from it, whose threads still run."""
+    return sum(taken_by(each, proc).cpu_ns for each in family_of(pid, proc))
+
+
+def kvm_counter(pid: int, name: str, root: Path = KVM_DEBUG) -> int:
+    """KVM's own count over all vCPUs of a VM, from debugfs."""
+    folders = list(root.glob(f"{pid}-*"))
+    if len(folders) != 1:
+        raise ProgramError(
+            f"{root} tells nothing of process {pid}: mount debugfs, and see whether "
+            "the VM still runs."
+        )
+    return int((folders[0] / name).read_text())
+
+
 def _exits() -> int:
-    return int(EXITS.read_text()) if EXITS.exists() else 0
+    return int((KVM_DEBUG / "exits").read_text())
 
 
 def measured(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from observer.experiment.observers import ObserverDesign
     from observer.model import Verdict
 
-__all__ = ["SILENT_SECONDS", "Ear", "design_heard"]
+__all__ = ["SILENT_SECONDS", "WATCHED_SECONDS", "Ear", "design_heard"]
 
 WATCHED_SECONDS = 60.0
 SILENT_SECONDS = 6.0

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from observer.daemon import OBJECTS
+from observer.experiment.cost import kvm_counter
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import linux_guest
 from observer.guests.waiting import wait_until
@@ -58,12 +59,6 @@ def guest(image: GuestImage) -> Iterator[Guest]:
     """An idle guest with two vCPUs."""
     with linux_guest(GuestSpec("books", subnet=36, vcpus=2), image) as up:
         yield up
-
-
-def kvm_counter(pid: int, name: str) -> int:
-    """KVM's own count over all vCPUs of a VM, from debugfs."""
-    (folder,) = Path("/sys/kernel/debug/kvm").glob(f"{pid}-*")
-    return int((folder / name).read_text())
 
 
 def test_exits_agree_with_kvms_own_counters(armed: Armed, guest: Guest) -> None:
