@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "STUDIES", "play", "run_study"]
 
 ALL = "all"
-STUDIES = ("detection", "services")
+STUDIES = ("detection", "services", "overhead")
 RUN_SECONDS = 2400.0
 GIT_SECONDS = 30.0
 
@@ -135,14 +135,13 @@ def play(
     here: bool,
 ) -> int:
     """Play one run on this host; what `run` does for each of many."""
-    from observer.experiment.observers import OFFERED
     from observer.experiment.plan import Sitting
-    from observer.experiment.play import leave, playing
+    from observer.experiment.play import folder_of
+    from observer.experiment.play import play as play_one
 
     if not here:
         raise UsageError("`experiment play` is for `experiment run`: use that.")
     sitting = Sitting(experiment, run, design, seed)
-    does = OFFERED[experiment][design].does
-    tables = playing(sitting, quick=quick, tell=_say)
-    _say(f"it is in {leave(root, sitting, does, commit, tables)}")
+    play_one(root, sitting, commit, _say, quick=quick)
+    _say(f"it is in {folder_of(root, sitting)}")
     return 0

@@ -77,8 +77,8 @@ def lives_of(faults: Sequence[str], chance: random.Random) -> list[list[FaultCas
         fatal = [case for case in its if case.fatal]
         chance.shuffle(passing)
         chance.shuffle(fatal)
-        # One whose disk is gone for good is broken no further than by its end.
-        passing.sort(key=lambda case: case.fault == "backend-crash")
+        # What can be undone comes first: that a disk is gone, or a vCPU, cannot.
+        passing.sort(key=lambda case: not GUEST_FAULTS[case.fault].passing)
         own = [[case] for case in fatal] or [[]]
         own[0] = [*passing, *own[0]]
         lives += [life for life in own if life]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ from observer.errors import ObserverError
 from observer.experiment.cases import GUESTS, begin, lives_of
 from observer.experiment.cost import guest_processes
 from observer.experiment.ear import SILENT_SECONDS
+from observer.experiment.latency import LatencyProbe
+from observer.experiment.spread import CALM
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import starting_guest, wait_for_guest
 from observer.inject.faults import GUEST_FAULTS
@@ -28,10 +30,12 @@ from observer.inject.injection import inject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from observer.demo.cases import FaultCase
     from observer.experiment.cost import Cost
     from observer.experiment.ear import Ear
+    from observer.experiment.spread import PhasedAnswer
     from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
     from observer.model import Verdict
@@ -41,6 +45,8 @@ __all__ = ["VCPUS", "Case", "Course", "Detection", "judged", "silent_case"]
 SUBNETS = {"web1": 41, "db1": 42}
 VCPUS = {name: vcpus for vcpus, name in GUESTS.items()}
 STOPPED_SECONDS = 3.0
+AFTER = "after"
+"""The phase of requests that were due once a fault was undone."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -134,10 +140,12 @@ def silent_case(
 class Detection:
     """A design's run through its course, beside Linux guests."""
 
-    def __init__(self, ear: Ear, image: GuestImage) -> None:
+    def __init__(self, ear: Ear, image: GuestImage, folder: Path, build: Path) -> None:
         self._ear, self._image = ear, image
+        self._folder, self._build = folder, build
         self._guests: dict[str, tuple[Guest, ExitStack]] = {}
         self.costs: list[Cost] = []
+        self.requests: list[PhasedAnswer] = []
 
     # -- the guests ---------------------------------------------------------------
 
@@ -206,6 +214,32 @@ class Detection:
         who = guest_processes(guest for guest, _ in self._guests.values())
         self.costs += self._ear.costs(phase, seconds, who, bpf_ns)
 
+    @contextmanager
+    def _asked(self, name: str) -> Iterator[LatencyProbe]:
+        """Somebody asks a guest all the time; what came of it is kept."""
+        guest, _ = self._guests[name]
+        with LatencyProbe(guest, self._folder, self._build) as probe:
+            yield probe
+        self.requests += probe.answers
+
+    def _asked_calmly(self, seconds: float) -> None:
+        self._ear.tell(f"web1: is asked for {seconds:g} s")
+        with self._asked("web1") as probe:
+            probe.mark(CALM)
+            time.sleep(seconds)
+
+    def _life(self, life: Sequence[FaultCase]) -> Iterator[Case]:
+        """All that a guest is put through; it is asked while that can be undone."""
+        passing = [case for case in life if GUEST_FAULTS[case.fault].passing]
+        if passing:
+            with self._asked(passing[0].guest) as probe:
+                for case in passing:
+                    probe.mark(case.fault)
+                    yield self._fault(case)
+                    probe.mark(AFTER)
+        for case in life[len(passing) :]:
+            yield self._fault(case)
+
     def _all_go_on(self) -> bool:
         """Whether each guest still obeys."""
         try:
@@ -248,6 +282,7 @@ class Detection:
         guest.order("busy net")
         self._look_on("load", course.calm_s, bpf_ns)
         guest.order("idle")
+        self._asked_calmly(course.calm_s / 2)
         silent = list(course.silent)
         self._ear.chance.shuffle(silent)
         for name in silent:
@@ -258,8 +293,7 @@ class Detection:
             name = life[0].guest
             if name not in self._guests:
                 yield self._boot(name)
-            for case in life:
-                yield self._fault(case)
+            yield from self._life(life)
             if life[-1].fatal:
                 self._end(name)
         if is_watched and course.observer_faults:

@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DETECTION", "OFFERED", "QUICK", "SERVICES", "ObserverDesign"]
+__all__ = [
+    "ALL_OF_THEM",
+    "DETECTION",
+    "OFFERED",
+    "QUICK",
+    "SERVICES",
+    "SIDE_BY_SIDE",
+    "ObserverDesign",
+]
 
 
 @dataclass(frozen=True)
@@ -145,9 +153,20 @@ SERVICES = {
 }
 """Beside a service VM instead of Linux guests."""
 
-OFFERED = {"detection": DETECTION, "services": SERVICES}
+SIDE_BY_SIDE = ("none", "polling-100ms", "goshd", "sleeping")
+"""What `overhead` compares within one boot: those whose guests are the same, and that
+start soon enough to take turns."""
+ALL_OF_THEM = "sleeping"
+"""Whose run stands for such a boot: its folder is the last to be left."""
+
+OFFERED = {
+    "detection": DETECTION,
+    "services": SERVICES,
+    "overhead": {ALL_OF_THEM: DETECTION[ALL_OF_THEM]},
+}
 QUICK = {
     "detection": ("none", "polling-1s", "pvpanic", "goshd", "sleeping"),
     "services": ("phoenix", "sleeping"),
+    "overhead": (ALL_OF_THEM,),
 }
 """Those that a quick look compares."""

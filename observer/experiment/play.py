@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +16,8 @@ import msgspec
 from observer.analysis.run_facts import RUN_FILE, RunFacts
 from observer.analysis.tables import write_table
 from observer.bench.programs import show_all
-from observer.clock import SECOND
+from observer.bench.report import is_emulated
+from observer.demo.place import guest_image_folder
 from observer.demo.report import host_facts, write_report
 from observer.errors import HostError
 from observer.experiment.agents import AGENTS
@@ -23,16 +25,19 @@ from observer.experiment.cases import CASES, SILENT
 from observer.experiment.detection import VCPUS, Course, Detection
 from observer.experiment.ear import Ear, design_heard
 from observer.experiment.faults import FAULTS
-from observer.experiment.observers import DETECTION, SERVICES
+from observer.experiment.latency import echo_kit
+from observer.experiment.observers import DETECTION, SERVICES, SIDE_BY_SIDE
+from observer.experiment.overhead import Bench, overhead_rows
 from observer.experiment.scene import RUN, own_images
 from observer.experiment.service_run import ServiceCourse, service_run
+from observer.experiment.workloads.table import EMULATED_SCALE, workloads
 from observer.guests.images import build_image
 from observer.guests.programs import with_programs
 from observer.testbed.kernel import fetch
 from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from observer.experiment.cost import Cost
     from observer.experiment.detection import Case
@@ -40,19 +45,7 @@ if TYPE_CHECKING:
     from observer.guests.images import GuestImage
     from observer.testbed.kernel import Kernel
 
-__all__ = [
-    "FULL",
-    "FULL_SERVICES",
-    "QUICK_COURSE",
-    "QUICK_SERVICES",
-    "Tables",
-    "folder_of",
-    "image_of",
-    "leave",
-    "play_detection",
-    "play_services",
-    "playing",
-]
+__all__ = ["FULL", "FULL_SERVICES", "Tables", "folder_of", "image_of", "play"]
 
 FULL = Course(tuple(CASES), SILENT)
 QUICK_COURSE = Course(
@@ -62,6 +55,8 @@ QUICK_COURSE = Course(
 )
 FULL_SERVICES = ServiceCourse(tuple(FAULTS["net-failure"]))
 QUICK_SERVICES = ServiceCourse(("nic-hang", "service-crash"), (), 6.0)
+QUICK_WORKLOADS = ("cpu", "latency")
+WINDOW_SECONDS = 8.0
 PART, NOTES = ".part", "notes.log"
 Tables = dict[str, list[dict[str, object]]]
 
@@ -81,15 +76,13 @@ def image_of(name: str, kernel: Kernel, build: Path, folder: Path) -> GuestImage
         design.drivers,
         release=release if design.flavour else None,
     )
-    programs: tuple[str | Path, ...] = design.programs
-    start = design.start
+    echo = echo_kit(build)
+    programs: tuple[str | Path, ...] = (*echo.programs, *design.programs)
+    start = echo.start + design.start
     if design.agent:
-        programs, start = (*programs, AGENTS[name].program), AGENTS[name].start()
-    if not programs and not start:
-        return image
-    made = folder / "image"
-    made.mkdir(parents=True, exist_ok=True)
-    return with_programs(image, programs, start, made)
+        programs = (*programs, AGENTS[name].program)
+        start += AGENTS[name].start()
+    return with_programs(image, programs, start, folder)
 
 
 def _run_time_ns(before: Mapping[int, int]) -> Callable[[], int]:
@@ -101,39 +94,62 @@ def _run_time_ns(before: Mapping[int, int]) -> Callable[[], int]:
     return now
 
 
-def play_detection(
-    sitting: Sitting,
-    course: Course,
-    image: GuestImage,
-    folder: Path,
-    tell: Callable[[str], None],
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """What lies there is quick to read and is in no run's folder."""
+    with TemporaryDirectory(prefix="observer-experiment-", dir=RUN) as made:
+        yield Path(made)
+
+
+def _detection(
+    sitting: Sitting, course: Course, notes: Path, tell: Callable[[str], None]
 ) -> Tables:
-    """A design through its course; its rows, and its notes in the folder."""
-    design = DETECTION[sitting.design]
+    """A design through its course; its rows."""
+    design, build = DETECTION[sitting.design], checkout() / "build"
+    kernel = fetch("debian-12", build / "testbed", tell)
     bpf_ns = _run_time_ns(show_all())
-    with design_heard(design, folder / NOTES) as voice:
-        run = Detection(Ear(design, voice, sitting.seed, tell), image)
+    with _scratch() as made, design_heard(design, notes) as voice:
+        image = image_of(sitting.design, kernel, build, made)
+        run = Detection(Ear(design, voice, sitting.seed, tell), image, made, build)
         try:
             cases = list(run.rows(course, bpf_ns))
         finally:
             run.close()
-    return _tables(cases, run.costs)
+    asked = [request._asdict() for request in run.requests]
+    return {**_tables(cases, run.costs), "requests": asked}
 
 
-def play_services(
-    sitting: Sitting, course: ServiceCourse, folder: Path, tell: Callable[[str], None]
+def _services(
+    sitting: Sitting, course: ServiceCourse, notes: Path, tell: Callable[[str], None]
 ) -> Tables:
     """Likewise beside a service VM."""
     design = SERVICES[sitting.design]
     bpf_ns = _run_time_ns(show_all())
     with (
-        TemporaryDirectory(prefix="observer-experiment-", dir=RUN) as made,
-        own_images(Path(made), design.service_words),
-        design_heard(design, folder / NOTES) as voice,
+        _scratch() as made,
+        own_images(made, design.service_words),
+        design_heard(design, notes) as voice,
         service_run(Ear(design, voice, sitting.seed, tell)) as run,
     ):
         cases = list(run.rows(course, bpf_ns))
     return _tables(cases, run.costs)
+
+
+def _overhead(
+    sitting: Sitting, names: Sequence[str], tell: Callable[[str], None]
+) -> dict[str, Tables]:
+    """All designs in turn beside guests that work; the tables of each."""
+    build = checkout() / "build"
+    kernel = fetch("debian-12", build / "testbed", tell)
+    known = workloads(build, EMULATED_SCALE if is_emulated(host_facts()) else 1.0)
+    image = build_image(kernel, guest_image_folder())
+    bench = Bench(image, build, WINDOW_SECONDS, tell)
+    order = SIDE_BY_SIDE[:: -1 if sitting.run % 2 else 1]
+    rows: dict[str, list[dict[str, object]]] = {name: [] for name in order}
+    its = [known[name] for name in names or known]
+    for row in overhead_rows(its, order, 1, bench):
+        rows[row.pop("design")].append(row)
+    return {name: {"workload": found} for name, found in rows.items()}
 
 
 def _tables(cases: Sequence[Case], costs: Sequence[Cost]) -> Tables:
@@ -143,60 +159,75 @@ def _tables(cases: Sequence[Case], costs: Sequence[Cost]) -> Tables:
     }
 
 
-def leave(
+def play(
     root: Path,
     sitting: Sitting,
-    does: str,
     commit: str,
-    play: Callable[[Path], Tables],
-) -> Path:
-    """Play it, and leave its folder; HostError where there is no room for it."""
+    tell: Callable[[str], None],
+    *,
+    quick: bool,
+) -> None:
+    """Play a run and leave its folder, or the folders of all that shared a boot."""
+    began = time.monotonic()
+    facts = _facts(sitting, commit)
     whole = folder_of(root, sitting)
-    part = whole.with_name(f"{whole.name}{PART}")
-    began_ns, started = time.monotonic_ns(), datetime.now(UTC).isoformat()
+    with _room(whole), TemporaryDirectory(prefix="observer-notes-", dir=RUN) as made:
+        notes = Path(made) / NOTES
+        if sitting.experiment == "overhead":
+            found = _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
+        elif sitting.experiment == "services":
+            course = QUICK_SERVICES if quick else FULL_SERVICES
+            found = {sitting.design: _services(sitting, course, notes, tell)}
+        else:
+            whole_course = QUICK_COURSE if quick else FULL
+            found = {sitting.design: _detection(sitting, whole_course, notes, tell)}
+        took_s = round(time.monotonic() - began, 1)
+        # The one that stands for all is the last: it is there, so the others are.
+        for name in sorted(found, key=lambda n: n == sitting.design):
+            own = msgspec.structs.replace(sitting, design=name)
+            known = SERVICES if sitting.experiment == "services" else DETECTION
+            does = known[name].does
+            its = msgspec.structs.replace(facts, design=name, does=does, seconds=took_s)
+            _leave(folder_of(root, own), its, found[name], notes)
+
+
+@contextmanager
+def _room(whole: Path) -> Iterator[None]:
+    """HostError where there is no room for a run."""
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for name, rows in play(part).items():
-            table = part / f"{name}.parquet"
-            write_table(table, name, rows, experiment=sitting.experiment)
-        facts = RunFacts(
-            experiment=sitting.experiment,
-            run=sitting.run,
-            design=sitting.design,
-            does=does,
-            workload=sitting.workload,
-            seed=sitting.seed,
-            started=started,
-            seconds=round((time.monotonic_ns() - began_ns) / SECOND, 1),
-            commit=commit,
-            host=host_facts(),
-            vms=len(VCPUS),
-        )
-        write_report(facts, part / RUN_FILE)
-        part.rename(whole)
+        yield
     except OSError as e:
         raise HostError(
             f"{whole} cannot be written ({e.strerror or e}): make room or mend the "
             "folder, and run it again; the runs before it are kept."
         ) from e
-    return whole
 
 
-def playing(
-    sitting: Sitting, *, quick: bool, tell: Callable[[str], None]
-) -> Callable[[Path], Tables]:
-    """What plays it, given a folder for what it notes."""
+def _facts(sitting: Sitting, commit: str) -> RunFacts:
+    return RunFacts(
+        experiment=sitting.experiment,
+        run=sitting.run,
+        design=sitting.design,
+        does="",
+        workload=sitting.workload,
+        seed=sitting.seed,
+        started=datetime.now(UTC).isoformat(),
+        seconds=0.0,
+        commit=commit,
+        host=host_facts(),
+        vms={"detection": len(VCPUS)}.get(sitting.experiment, 1),
+    )
 
-    def detection(folder: Path) -> Tables:
-        build = checkout() / "build"
-        kernel = fetch("debian-12", build / "testbed", tell)
-        image = image_of(sitting.design, kernel, build, folder)
-        course = QUICK_COURSE if quick else FULL
-        return play_detection(sitting, course, image, folder, tell)
 
-    def services(folder: Path) -> Tables:
-        course = QUICK_SERVICES if quick else FULL_SERVICES
-        return play_services(sitting, course, folder, tell)
-
-    return {"detection": detection, "services": services}[sitting.experiment]
+def _leave(whole: Path, facts: RunFacts, tables: Tables, notes: Path) -> None:
+    """Write it beside its place, and rename it there: it is whole or not at all."""
+    part = whole.with_name(f"{whole.name}{PART}")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name, rows in tables.items():
+        table = part / f"{name}.parquet"
+        write_table(table, name, rows, experiment=facts.experiment)
+    if notes.exists():
+        shutil.copy(notes, part / NOTES)
+    write_report(facts, part / RUN_FILE)
+    part.rename(whole)
