@@ -27,6 +27,7 @@ VERBS = {
     "record": "observer.cli.replay:record",
     "replay": "observer.cli.replay:replay",
     "experiment": "observer.cli.experiment:experiment",
+    "report": "observer.cli.report:report",
     "guest": "observer.cli.guest:guest",
     "service": "observer.cli.service:service",
     "inject": "observer.cli.inject:inject",

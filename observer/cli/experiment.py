@@ -12,6 +12,7 @@ import click
 
 from observer.cli.demo import here_option, kernel_option
 from observer.cli.output import output_option, print_table
+from observer.cli.report import regenerate, runs_option
 from observer.cli.study import ALL, STUDIES, play, run_study
 from observer.errors import UsageError
 
@@ -235,13 +236,31 @@ def _line(row: Row) -> str:
     "files",
     type=click.Path(path_type=Path, dir_okay=False),
     nargs=-1,
-    required=True,
-    metavar="FILE...",
+    metavar="[FILE...]",
+)
+@runs_option
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The Markdown file; else experiments/RESULTS.md.",
 )
 @output_option
-def report(files: tuple[Path, ...], output: Output) -> int:
-    """Sum up FILEs of `observer experiment run`, all of one experiment."""
-    _report(files, output)
+def report(
+    files: tuple[Path, ...],
+    roots: tuple[Path, ...],
+    results: Path | None,
+    output: Output,
+) -> int:
+    """Write RESULTS.md, the HTML page and the notebooks anew, from all runs.
+
+    With FILEs of `observer experiment run`, all of one experiment, sum up those alone.
+    """
+    if files:
+        if roots or results:
+            raise UsageError("Name FILEs, or --runs and --results, but not both.")
+        _report(files, output)
+    else:
+        regenerate(roots, results)
     return 0
 
 
