@@ -23,7 +23,7 @@ __all__ = ["cost_section", "heartbeat_section", "scale_section"]
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share == share else DASH  # noqa: PLR0124 - NaN
+    return f"{100 * share:.1f} %" if share == share else DASH  # noqa: PLR0124 - NaN
 
 
 def _share(interval: Interval) -> str:
@@ -80,8 +80,8 @@ def _own(costs: pd.DataFrame) -> Table:
                 "and of BPF programs the run time, wherever they ran."
             ),
             (
-                "What a design runs inside of the guest is in the CPU time of its VMM, "
-                "below."
+                "What a design runs inside of the guest counts here where it was read "
+                "there (guest-agent); it is in the CPU time of its VMM, below, anyway."
             ),
         ),
     )
@@ -169,7 +169,7 @@ def scale_section(scale: pd.DataFrame) -> Section | None:
     sizes = tuple(
         (
             row["design"],
-            _percent(row["late_share"]),
+            f"{100 * row['late_share']:g} %",
             f"{row['vms']:,}",
             str(row["runs"]),
             *(spread(row[n]) for n in ("wakeups_per_s", "cpu_ms_per_s", "rss_mib")),
@@ -186,6 +186,8 @@ def scale_section(scale: pd.DataFrame) -> Section | None:
         for design, its in growth.slopes(scale).items()
     )
     per = tuple(f"{name} for 1,000 VMs more" for name in names)
+    bends = growth.bends(scale)
+    line = "; ".join(f"{design} {spread(its)}" for design, its in bends.items())
     return Section(
         "Scale",
         (
@@ -205,6 +207,7 @@ def scale_section(scale: pd.DataFrame) -> Section | None:
                         "late; the median of the runs' slopes with its 95 % interval. "
                         "One that holds 0 is no growth that could be measured."
                     ),
+                    f"Memory is off the straight line by so many MiB at most: {line}.",
                 ),
             ),
             Table(

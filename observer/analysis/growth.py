@@ -14,7 +14,7 @@ from observer.analysis.statistics import Interval, median_interval, slope
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GROWING", "by_size", "per_run", "slopes"]
+__all__ = ["GROWING", "bends", "by_size", "per_run", "slopes"]
 
 GROWING = ("wakeups_per_s", "cpu_ms_per_s", "rss_mib")
 """What may grow."""
@@ -58,5 +58,25 @@ def slopes(scale: pd.DataFrame) -> dict[str, dict[str, Interval]]:
             )
             for name in GROWING
         }
+        for design in in_order(quiet["design"], DESIGNS)
+    }
+
+
+def _bend(its: pd.DataFrame, name: str) -> float:
+    """How far the furthest size is from the straight line through all."""
+    steep = slope(its["vms"], its[name])
+    level = its[name].mean() - steep * its["vms"].mean()
+    return float((its[name] - level - steep * its["vms"]).abs().max())
+
+
+def bends(scale: pd.DataFrame, name: str = "rss_mib") -> dict[str, Interval]:
+    """Of each design how far memory is from growing by so much a VM, at most."""
+    runs = per_run(scale)
+    quiet = runs[runs["late_share"] == 0]
+    return {
+        design: median_interval(
+            _bend(its, name)
+            for _, its in quiet[quiet["design"] == design].groupby("run_id")
+        )
         for design in in_order(quiet["design"], DESIGNS)
     }

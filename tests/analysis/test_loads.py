@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from observer.analysis.growth import slopes
+from observer.analysis.growth import bends, slopes
 from observer.analysis.loads import latency_per_run, overhead
 from observer.clock import MS
 
@@ -83,3 +83,4 @@ def test_growth_is_of_quiet_vms_alone() -> None:
 
     assert found["rss_mib"].middle == pytest.approx(11 / 1024)
     assert found["wakeups_per_s"].middle == pytest.approx(0)
+    assert bends(pd.DataFrame(rows))["sleeping"].middle == pytest.approx(0, abs=1e-9)
