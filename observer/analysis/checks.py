@@ -47,7 +47,10 @@ def nothing_missed(cases: pd.DataFrame, ours: str, where: str) -> Check:
     """Each fault that it faced, it saw in each run."""
     mine = detection.per_run(cases[cases["design"] == ours])
     missed = mine[~mine["seen"].astype(bool)]["case"].value_counts()
-    parts = [f"{case} missed in {count} runs" for case, count in missed.items()]
+    faced = mine["case"].value_counts()
+    parts = [
+        f"{case} missed in {n} of {faced[case]} runs" for case, n in missed.items()
+    ]
     return Check(
         f"{ours}: no fault is missed ({where})",
         None if mine.empty else not parts,

@@ -129,8 +129,11 @@ def _panels(count: int, rows: int, columns: int = 3) -> tuple[Figure, list[Axes]
 
 def _share_x(axes: Sequence[Axes], *, margin: bool = False) -> None:
     """With a margin on the right of a logarithmic axis, for words."""
-    low = min(a.get_xlim()[0] for a in axes)
-    high = max(a.get_xlim()[1] for a in axes)
+    drawn = [a for a in axes if a.lines]  # an empty one has limits of its own
+    if not drawn:
+        return
+    low = min(a.get_xlim()[0] for a in drawn)
+    high = max(a.get_xlim()[1] for a in drawn)
     more = (high / low) ** MARGIN_SHARE if margin else 1
     for each in axes:
         each.set_xlim(low, high * more)

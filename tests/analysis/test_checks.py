@@ -38,7 +38,7 @@ def test_one_missed_fault_is_one_too_many(cases: pd.DataFrame) -> None:
     cases.loc[cases[mine].index[0], "detected"] = False
     found = checks.nothing_missed(cases, "sleeping", "detection")
 
-    assert (found.holds, found.figures) == (False, "vmm-stop missed in 1 runs")
+    assert (found.holds, found.figures) == (False, "vmm-stop missed in 1 of 3 runs")
 
 
 def test_one_false_verdict_is_one_too_many(cases: pd.DataFrame) -> None:
