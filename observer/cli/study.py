@@ -73,7 +73,7 @@ def run_study(
     """All runs that are not there yet; one that fails does not lose the others."""
     from observer.demo.place import is_kvm_host, run_in_testbed
     from observer.experiment.plan import bar, sittings
-    from observer.experiment.play import folder_of
+    from observer.experiment.play import folder_of, prepare
     from observer.testbed.nested import checkout
 
     root = (out or checkout() / f"build/{'quick' if quick else 'experiment'}").resolve()
@@ -86,6 +86,7 @@ def run_study(
         _say(f"{bar(done, len(left), took_s)}: {sitting.design}, run {sitting.run}")
         words = _words(sitting, root, commit, quick=quick)
         try:
+            prepare(sitting, _say)
             if here:
                 code = _play_here(words)
             else:

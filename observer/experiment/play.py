@@ -21,6 +21,7 @@ from observer.demo.place import guest_image_folder
 from observer.demo.report import host_facts, write_report
 from observer.errors import HostError
 from observer.experiment.agents import AGENTS
+from observer.experiment.built import built
 from observer.experiment.cases import CASES, SILENT
 from observer.experiment.detection import VCPUS, Course, Detection
 from observer.experiment.ear import Ear, design_heard
@@ -45,7 +46,15 @@ if TYPE_CHECKING:
     from observer.guests.images import GuestImage
     from observer.testbed.kernel import Kernel
 
-__all__ = ["FULL", "FULL_SERVICES", "Tables", "folder_of", "image_of", "play"]
+__all__ = [
+    "FULL",
+    "FULL_SERVICES",
+    "Tables",
+    "folder_of",
+    "image_of",
+    "play",
+    "prepare",
+]
 
 FULL = Course(tuple(CASES), SILENT)
 QUICK_COURSE = Course(
@@ -66,16 +75,36 @@ def folder_of(root: Path, sitting: Sitting) -> Path:
     return root / sitting.experiment / f"{sitting.run:02d}-{sitting.design}"
 
 
-def image_of(name: str, kernel: Kernel, build: Path, folder: Path) -> GuestImage:
-    """What a design's guests boot from, built if need be."""
+def bare_image_of(name: str, kernel: Kernel, build: Path) -> GuestImage:
+    """What a design's guests boot from, without programs; built if need be."""
     design = DETECTION[name]
     release = next((r for r in kernel.releases if r.endswith(design.flavour)), None)
-    image = build_image(
+    return build_image(
         kernel,
         build / "-".join(filter(None, ("guests", *design.drivers, design.flavour))),
         design.drivers,
         release=release if design.flavour else None,
     )
+
+
+def prepare(sitting: Sitting, tell: Callable[[str], None]) -> None:
+    """Build on this machine what would take long in an emulated one."""
+    build = checkout() / "build"
+    kernel = fetch("debian-12", build / "testbed", tell)
+    if sitting.experiment == "detection":
+        bare_image_of(sitting.design, kernel, build)
+        for name in ("echo", "asker"):
+            built(name, build / "experiment")
+    elif sitting.experiment == "overhead":
+        build_image(kernel, guest_image_folder())
+        for workload in workloads(build).values():
+            workload.kit(build)
+        built("asker", build / "experiment")
+
+
+def image_of(name: str, kernel: Kernel, build: Path, folder: Path) -> GuestImage:
+    """The same with all programs that the guests have in this design."""
+    design, image = DETECTION[name], bare_image_of(name, kernel, build)
     echo = echo_kit(build)
     programs: tuple[str | Path, ...] = (*echo.programs, *design.programs)
     start = echo.start + design.start
