@@ -48,8 +48,9 @@ def list_all(output: Output) -> None:
     import msgspec
 
     from observer.experiment.designs import offers
+    from observer.experiment.play import study_offers
 
-    rows = offers()
+    rows = [*study_offers(), *offers()]
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(rows), indent=2))
     elif output == "jsonl":

@@ -23,11 +23,12 @@ from observer.errors import HostError
 from observer.experiment.agents import AGENTS
 from observer.experiment.built import built
 from observer.experiment.cases import CASES, SILENT
+from observer.experiment.designs import Offer
 from observer.experiment.detection import VCPUS, Course, Detection
 from observer.experiment.ear import Ear, design_heard
 from observer.experiment.faults import FAULTS
 from observer.experiment.latency import echo_kit
-from observer.experiment.observers import DETECTION, SERVICES, SIDE_BY_SIDE
+from observer.experiment.observers import DETECTION, OFFERED, SERVICES, SIDE_BY_SIDE
 from observer.experiment.overhead import Bench, overhead_rows
 from observer.experiment.scene import RUN, own_images
 from observer.experiment.service_run import ServiceCourse, service_run
@@ -54,6 +55,7 @@ __all__ = [
     "image_of",
     "play",
     "prepare",
+    "study_offers",
 ]
 
 FULL = Course(tuple(CASES), SILENT)
@@ -68,6 +70,20 @@ QUICK_WORKLOADS = ("cpu", "latency")
 WINDOW_SECONDS = 8.0
 PART, NOTES = ".part", "notes.log"
 Tables = dict[str, list[dict[str, object]]]
+
+
+def study_offers() -> list[Offer]:
+    """All that the study compares."""
+    faced = {
+        "detection": FULL.faults,
+        "services": FULL_SERVICES.faults,
+        "overhead": (),
+    }
+    return [
+        Offer(experiment, name, design.does, faced[experiment])
+        for experiment, designs in OFFERED.items()
+        for name, design in designs.items()
+    ]
 
 
 def folder_of(root: Path, sitting: Sitting) -> Path:

@@ -8,8 +8,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from observer.cli.experiment import experiment
+from observer.cli.study import STUDIES
 from observer.demo.report import host_facts
 from observer.errors import UsageError
+from observer.experiment.faults import FAULTS
 from observer.experiment.rows import Head, RowFile
 
 if TYPE_CHECKING:
@@ -24,11 +26,8 @@ def test_all_that_can_be_run_is_listed() -> None:
     """Each experiment with its designs, as data too."""
     offers = msgspec.json.decode(run("list", "-o", "json").stdout)
 
-    assert {o["experiment"] for o in offers} == {
-        "net-failure",
-        "disk-failure",
-        "all-failure",
-    }
+    assert {o["experiment"] for o in offers} == {*STUDIES, *FAULTS}
+    assert {"tfd-xen-like", "polling-10s"} <= {o["design"] for o in offers}
     assert "tfd-xen-like" in run("list").stdout
 
 

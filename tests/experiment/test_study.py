@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The study goes on where it stopped, and one that fails does not lose the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from click.testing import CliRunner
+
+from observer.cli import main
+from observer.cli import study as verbs
+from observer.errors import ProgramError
+from observer.experiment.plan import Sitting
+from observer.experiment.play import folder_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pytest
+
+DESIGNS = ("none", "polling-1s", "sleeping")
+
+
+class Host:
+    """One that plays runs, or does not; which were asked of it."""
+
+    def __init__(self, root: Path, fails: Sequence[str] = ()) -> None:
+        self._root, self._fails = root, fails
+        self.played: list[str] = []
+
+    def play(
+        self, words: Sequence[str], _kernel: str, _seconds: float, _say: object
+    ) -> int:
+        experiment, design, run = words[2], words[3], int(words[5])
+        self.played.append(f"{design} {run}")
+        if design in self._fails:
+            raise ProgramError("The host fell.")
+        folder = folder_of(self._root, Sitting(experiment, run, design, 1))
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text("{}")
+        return 0
+
+
+def run(host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
+    monkeypatch.setattr("observer.demo.place.is_kvm_host", lambda _: False)
+    monkeypatch.setattr("observer.demo.place.run_in_testbed", host.play)
+    monkeypatch.setattr("observer.experiment.play.prepare", lambda *_: None)
+    designs = [word for name in DESIGNS for word in ("--design", name)]
+    argv = ["experiment", "run", "detection", "--out", str(root), *designs, *more]
+    result = CliRunner().invoke(main, argv)
+    return f"{result.exit_code} {result.stderr}"
+
+
+def test_what_is_there_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs, then three: only the third of each is played."""
+    first, second = Host(tmp_path), Host(tmp_path)
+    run(first, tmp_path, monkeypatch, "--runs", "2")
+    said = run(second, tmp_path, monkeypatch, "--runs", "3")
+
+    assert sorted(first.played) == sorted(f"{d} {k}" for d in DESIGNS for k in (0, 1))
+    assert sorted(second.played) == [f"{d} 2" for d in DESIGNS]
+    assert said.startswith("0 ")
+    assert "9 of 9 runs" in said
+
+
+def test_one_that_fails_is_left_for_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others are played; the next time it is tried again, alone."""
+    falls, stands = Host(tmp_path, ("polling-1s",)), Host(tmp_path)
+    said = run(falls, tmp_path, monkeypatch)
+    run(stands, tmp_path, monkeypatch)
+
+    assert sorted(falls.played) == [f"{d} 0" for d in DESIGNS]
+    assert said.startswith("1 ")
+    assert "The host fell." in said
+    assert "polling-1s, run 0 failed" in said
+    assert stands.played == ["polling-1s 0"]
+
+
+def test_what_is_not_offered_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its name, with those that there are."""
+    said = run(Host(tmp_path), tmp_path, monkeypatch, "--design", "oracle")
+
+    assert said.startswith("2 ")
+    assert "oracle" in said
+    assert "sleeping" in said
+
+
+def test_a_study_has_a_name() -> None:
+    """One that there is not is refused with those that there are."""
+    result = CliRunner().invoke(main, ["experiment", "run", "everything"])
+
+    assert result.exit_code == 2
+    assert all(name in result.stderr for name in (*verbs.STUDIES, verbs.ALL))

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A slice of the study beside live guests, and what is read from what it leaves."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from observer.analysis.runs import read_runs
+from observer.experiment.detection import Course
+from observer.experiment.plan import Sitting
+from observer.experiment.play import folder_of, play, prepare
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.vm,
+    pytest.mark.newest,
+    pytest.mark.timeout(400),
+]
+
+SHORT = Course(("vmm-crash", "guest-irqoff-spin"), ("idle",), calm_s=2.0)
+
+
+def test_two_designs_see_what_they_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours sees both faults and sooner; one that polls cannot see into a guest."""
+    monkeypatch.setattr("observer.experiment.play.QUICK_COURSE", SHORT)
+    for design in ("polling-100ms", "sleeping"):
+        sitting = Sitting("detection", 0, design, 7)
+        prepare(sitting, sys.stderr.write)
+        play(tmp_path, sitting, "tried", sys.stderr.write, quick=True)
+        assert (folder_of(tmp_path, sitting) / "run.json").exists()
+
+    runs = read_runs([tmp_path])
+    cases = runs.of("cases", "detection").set_index(["design", "case"])
+    assert bool(cases.loc[("sleeping", "vmm-crash"), "detected"].all())
+    assert bool(cases.loc[("sleeping", "guest-irqoff-spin"), "detected"].all())
+    assert bool(cases.loc[("polling-100ms", "vmm-crash"), "detected"].all())
+    assert not cases.loc[("polling-100ms", "guest-irqoff-spin"), "detected"].any()
+    crash = cases.xs("vmm-crash", level="case")["detection_ms"]
+    assert crash["sleeping"] < crash["polling-100ms"]
+    assert cases["wrong_verdicts"].sum() == 0
+    assert cases["unharmed"].dropna().all()
+    asked = runs.of("requests", "detection")
+    assert len(asked) > 50
+    assert asked["latency_ns"].notna().mean() > 0.9
+    cost = runs.of("cost", "detection")
+    assert set(cost["role"]) >= {"observer", "vmm", "back-end", "kernel", "host"}
