@@ -200,7 +200,7 @@ class Detection:
         recovered = self._ear.recoveries
         with ExitStack() as stack:
             effect_ns = begin(case, guest, stack)
-            said = self._ear.listen_to_all(effect_ns)
+            said = self._ear.listen_to_all(case.fault, effect_ns)
             waited_ms = (time.monotonic_ns() - effect_ns) / MS
         if said and GUEST_FAULTS[case.fault].passing:
             self._ear.wait_for_recovery(recovered)

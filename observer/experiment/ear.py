@@ -61,9 +61,9 @@ class Ear:
         if not self.voice.alive():
             raise ProgramError(f"It ended: {self.voice.notes().strip()[-300:]}")
 
-    def listen_to_all(self, since_ns: int) -> list[Verdict]:
+    def listen_to_all(self, fault: str, since_ns: int) -> list[Verdict]:
         """What it says of a fault, for as long as anything can come."""
-        self.listen(since_ns, self.design.patience_s)
+        self.listen(since_ns, self.design.patience_with_s(fault))
         if self.since(since_ns):
             time.sleep(ALSO_SECONDS)
         return self.since(since_ns)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "ALL_OF_THEM",
+    "BLIND_SECONDS",
     "DETECTION",
     "OFFERED",
     "QUICK",
@@ -19,6 +20,8 @@ __all__ = [
     "SIDE_BY_SIDE",
     "ObserverDesign",
 ]
+
+BLIND_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,11 @@ class ObserverDesign:
     """It is ours: the daemon's options."""
     patience_s: float = 10.0
     """Its own worst case and more: so long after a fault it is waited for."""
+    sees: tuple[str, ...] = ()
+    """The faults that its rule can see, where its patience is long; none named: all.
+
+    For others it is waited no longer than for most designs.
+    """
     devices: tuple[str, ...] = ()
     """More words for QEMU."""
     words: str = ""
@@ -50,6 +58,11 @@ class ObserverDesign:
     service_words: str = ""
     """More words for a service VM."""
 
+    def patience_with_s(self, fault: str) -> float:
+        """How long a verdict on this fault is waited for."""
+        is_blind = bool(self.sees) and fault not in self.sees
+        return min(self.patience_s, BLIND_SECONDS) if is_blind else self.patience_s
+
 
 _I6300ESB = ("-device", "i6300esb", "-action", "watchdog=none")
 _AGENT = (
@@ -64,6 +77,7 @@ def _watchdog(heartbeat_s: int) -> ObserverDesign:
         f"QEMU's i6300esb, petted by busybox, runs out after {heartbeat_s} s",
         program=("watchdog/watchdog.py",),
         patience_s=heartbeat_s + 8.0,
+        sees=("guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"),
         devices=_I6300ESB,
         drivers=("i6300esb",),
         flavour="amd64",
@@ -76,6 +90,7 @@ def _polling(every_s: float, patience_s: float) -> ObserverDesign:
         f"/proc and QMP every {every_s:g} s, three bad polls in a row",
         program=("polling/polling.py", "--every", f"{every_s:g}"),
         patience_s=patience_s,
+        sees=("vmm-crash", "vmm-stop", "backend-crash", "backend-hang"),
     )
 
 
@@ -89,7 +104,7 @@ DETECTION = {
     "pvpanic": ObserverDesign(
         "QEMU's pvpanic, an exit of a kernel that panics",
         program=("pvpanic/pvpanic.py",),
-        patience_s=5,
+        patience_s=3,
         devices=("-device", "pvpanic-pci", "-action", "panic=none"),
         drivers=("pvpanic_pci",),
     ),

@@ -111,7 +111,7 @@ class ServiceRun:
         self._ear.tell(f"{SERVICE}: {fault.name}")
         with self._flows():
             effect_ns = break_services(fault, self._trace)
-            said = self._ear.listen_to_all(effect_ns)
+            said = self._ear.listen_to_all(fault.name, effect_ns)
             waited_ms = (time.monotonic_ns() - effect_ns) / MS
         case = FaultCase(
             fault.name, SERVICE, fault.kind, "*", self._ear.design.patience_s

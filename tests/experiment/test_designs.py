@@ -7,8 +7,10 @@ import pytest
 from experiment_program import program
 
 from observer.config import load
+from observer.experiment.cases import CASES
 from observer.experiment.designs import DESIGNS, faults_of, offers
 from observer.experiment.faults import FAULTS
+from observer.experiment.observers import BLIND_SECONDS, DETECTION, SERVICES
 
 
 @pytest.mark.parametrize("name", [n for n, d in DESIGNS.items() if d.policy])
@@ -47,3 +49,27 @@ def test_faults_that_are_named_are_the_only_ones() -> None:
         "fg": ("nic-hang",),
         "linux-vm": (),
     }
+
+
+def test_what_a_design_cannot_see_is_waited_for_no_longer_than_by_most() -> None:
+    """And what it can, for as long as its rule may take."""
+    slow = DETECTION["polling-10s"]
+    assert slow.patience_with_s("vmm-stop") == slow.patience_s > 30
+    assert slow.patience_with_s("guest-panic") == BLIND_SECONDS
+    assert DETECTION["sleeping"].patience_with_s("guest-panic") == 10.0
+    for design in DETECTION.values():
+        assert set(design.sees) <= set(CASES)
+        if design.patience_s > BLIND_SECONDS and design.daemon is None:
+            assert design.sees or not design.program
+
+
+STUDIED = (*DETECTION.values(), *SERVICES.values())
+
+
+@pytest.mark.parametrize("file", sorted({d.program[0] for d in STUDIED if d.program}))
+def test_a_design_is_a_program_with_a_readme(file: str) -> None:
+    """Which tells whose it is."""
+    module = program(file)
+
+    assert module.__doc__
+    assert (Path(module.__file__ or "").parent / "README.md").exists()
