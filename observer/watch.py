@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from observer.cases import Cases
+from observer.cases.rehearsal import Rehearsals
 from observer.gates import Inhibitions, booting
 from observer.inventory.vmm import read_vms
 from observer.kernel.cells import Pool, RingKind
@@ -84,9 +85,9 @@ class Watch:
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
         self._settling: asyncio.Task[None] | None = None
-        self._is_news = False
+        self._news: set[int | None] = set()
         self._rechecking: asyncio.Task[None] | None = None
-        self._rehearsals: dict[tuple[SuspicionKind, int], asyncio.Task[Look]] = {}
+        self._rehearsals = Rehearsals(self, self._looks)
 
     # -- taking ---------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Watch:
         for suspicion in self.books.take():
             match suspicion.kind:
                 case SuspicionKind.NOTE_VM | SuspicionKind.NOTE_RING:
-                    self.discover()
+                    self.discover(suspicion.vm)
                 case SuspicionKind.NOTE_MODULE:
                     self._on_arrival()
                 case SuspicionKind.SILENT:
@@ -129,7 +130,7 @@ class Watch:
     async def _judge(self, suspicion: Suspicion) -> None:
         vm = self.vms.get(suspicion.vm)
         if vm is None:
-            await self._settle()
+            await self._settle({suspicion.vm})
             if self._is_of_the_dead(suspicion):
                 return
             vm = self.vms.get(suspicion.vm) or Vm(
@@ -192,26 +193,37 @@ class Watch:
 
     # -- who there is -----------------------------------------------------------
 
-    def discover(self) -> None:
-        """Read VMs and back ends anew, soon; many calls make one scan."""
-        self._is_news = True
+    def discover(self, vm_slot: int | None = None) -> None:
+        """Read a VM and its back ends anew, soon, or all; many calls make one scan."""
+        self._news.add(vm_slot)
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle_later())
 
     async def _settle_later(self) -> None:
-        while self._is_news:  # a scan may have passed by what was told meanwhile
+        while self._news:  # a scan may have passed by what was told meanwhile
             await asyncio.sleep(SETTLE_SECONDS)
-            self._is_news = False
-            await self._settle()
+            news, self._news = self._news, set()
+            await self._settle(news)
 
-    async def _settle(self) -> None:
+    def _is_news(self, pid: int, vm_slot: int) -> bool:
+        vm = self.vms.get(vm_slot)
+        return vm is None or vm.pid != pid
+
+    async def _settle(self, news: set[int | None]) -> None:
+        """Read those that there is news of; None is of all."""
         slots = np.flatnonzero(self.books.vms["tgid"])
         pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
-        words = self.proc, pids, self._known
+        wanted = {
+            pid: slot
+            for pid, slot in pids.items()
+            if None in news or slot in news or self._is_news(pid, slot)
+        }
+        words = self.proc, wanted, self._known, pids
         read, held = await asyncio.to_thread(read_vms, *words)
         tgids = self.books.vms["tgid"]  # one may have been buried meanwhile
         found = [vm for vm in read if tgids[vm.slot] == vm.pid]
-        self._known = {vm.pid: vm for vm in found}
+        self._known = {pid: vm for pid, vm in self._known.items() if pid in pids}
+        self._known |= {vm.pid: vm for vm in found}
         if any(vm.slot not in self.vms for vm in found):
             self._on_arrival()  # the first service VM: its programs are not there yet
         for vm in found:
@@ -225,27 +237,8 @@ class Watch:
                 self.books.watch_process(back_end.pid, vm.slot)
             self._enter_rings(vm, held)
             self._name_servers(vm, held)
-            self._rehearse(vm)
+            self._rehearsals.rehearse(vm)
         self._register.write(self.vms.values())
-
-    def _rehearse(self, vm: Vm) -> None:
-        """Look once for nothing: the first suspicion finds code and files warm.
-
-        What is found is dropped; it is for the kernel to suspect.  Each service is
-        asked for a beat so: an idle one may have given its last before we came.
-        """
-        served = (
-            slot
-            for slot in self.ring_slots(vm.slot)
-            if self.books.rings[slot]["kind"] == RingKind.VHOST
-        )
-        service = vm.slot if self._looks.is_service(vm) else None
-        now, starved = self.clock.now_ns(), (SuspicionKind.STARVED, 0)
-        plays = {starved: next(served, None), (SuspicionKind.SERVICE, vm.pid): service}
-        for play, slot in plays.items():
-            if slot is not None and play not in self._rehearsals:
-                look = Suspicion(play[0], now, now, 0, vm.pid, vm.slot, slot)
-                self._rehearsals[play] = asyncio.create_task(self._looks.look(vm, look))
 
     def _find_ended(self) -> None:
         """Judge VMMs of whose end an observer had heard that has ended itself."""
@@ -259,7 +252,7 @@ class Watch:
 
     def _enter_rings(self, vm: Vm, held: Mapping[int, Descriptors]) -> None:
         """Enter vhost rings that were at work before we came, and are idle since."""
-        vcpus = self.books.vcpus
+        vcpus = self.books.vcpus[: int(self.books.used[Pool.VCPUS])]
         mine = np.flatnonzero((vcpus["vm"] == vm.slot) & (vcpus["tid"] != 0))
         if len(mine):
             for fd in held[vm.pid].vhost:
@@ -278,7 +271,7 @@ class Watch:
             if key[0] == vm.slot and task is not asyncio.current_task():
                 task.cancel()
         self.vms.pop(vm.slot, None)
-        self._rehearsals.pop((SuspicionKind.SERVICE, vm.pid), None)
+        self._rehearsals.forget(vm)
         for key in [k for k in self.open if k[0] == vm.slot]:
             verdict = self.open.pop(key)
             if verdict.subject == vm.name and isinstance(look, Confirmed):
@@ -381,14 +374,14 @@ class Watch:
         loop = asyncio.get_running_loop()
         loop.add_reader(self.books.fileno(), self.hear)
         try:
-            await self._settle()
+            await self._settle({None})
             self.hear()
             self._find_ended()
             self._on_settled()
             await stop.wait()
         finally:
             loop.remove_reader(self.books.fileno())
-            own = (self._settling, self._rechecking, *self._rehearsals.values())
+            own = (self._settling, self._rechecking, *self._rehearsals.tasks.values())
             for task in [*self._cases.values(), *own]:
                 if task is not None:
                     task.cancel()

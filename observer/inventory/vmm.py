@@ -20,7 +20,7 @@ from observer.inventory.task import look_at_task
 from observer.model import BackEnd, Vm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 __all__ = [
@@ -88,16 +88,17 @@ def program_of(proc: Path, pid: int) -> str:
 
 
 def find_back_ends(
-    proc: Path, held: Mapping[int, Descriptors]
+    proc: Path, held: Mapping[int, Descriptors], vmms: Collection[int] = ()
 ) -> dict[int, dict[int, Descriptors]]:
     """For each VMM the other processes that share an eventfd with it; one scan.
 
-    `held` is what the VMMs hold; what the others hold comes back with them.
+    `held` is what the VMMs hold; what the others hold comes back with them.  `vmms`
+    are VMMs too, which are no back ends.
     """
     owners = {which: pid for pid, its in held.items() for which in its.eventfds}
     found: dict[int, dict[int, Descriptors]] = {pid: {} for pid in held}
     for name in os.listdir(proc):  # noqa: PTH208 - of thousands
-        if not name.isdigit() or (pid := int(name)) in held:
+        if not name.isdigit() or (pid := int(name)) in held or pid in vmms:
             continue
         its = read_descriptors(proc, pid)
         for which in its.eventfds.keys() & owners.keys():
@@ -136,14 +137,18 @@ def _as_it_was(proc: Path, pid: int, before: Vm | None) -> Vm | None:
 
 
 def read_vms(
-    proc: Path, slots: Mapping[int, int], before: Mapping[int, Vm]
+    proc: Path,
+    slots: Mapping[int, int],
+    before: Mapping[int, Vm],
+    vmms: Collection[int] = (),
 ) -> tuple[list[Vm], dict[int, Descriptors]]:
     """Read the VMs of these processes; those that are gone as they were `before`.
 
-    Also what they and their back ends hold open, by process.
+    Also what they and their back ends hold open, by process.  `vmms` are all there
+    are: none is a back end, so that one VM more is read without reading the others.
     """
     held = {pid: read_descriptors(proc, pid) for pid in slots}
-    others = find_back_ends(proc, held)
+    others = find_back_ends(proc, held, vmms)
     found = []
     for pid, slot in slots.items():
         if was := _as_it_was(proc, pid, before.get(pid)):

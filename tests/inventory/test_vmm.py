@@ -78,6 +78,15 @@ def test_who_shares_an_eventfd_is_a_back_end(tmp_path: Path) -> None:
     assert eventfd_count(tmp_path, 7, first, 41) is None  # that descriptor is another
 
 
+def test_another_vmm_is_no_back_end_though_it_is_not_read(tmp_path: Path) -> None:
+    """A VM more is read alone: what the other VMMs hold is of no interest."""
+    add_process(tmp_path, 7, "qemu", [eventfd(40)])
+    add_process(tmp_path, 8, "qemu", [eventfd(40)])
+    held = {7: read_descriptors(tmp_path, 7)}
+
+    assert find_back_ends(tmp_path, held, {7, 8}) == {7: {}}
+
+
 def test_a_name_with_brackets_does_not_confuse_stat() -> None:
     """A thread may be called anything; fields count from the last bracket."""
     numbers = " ".join(str(n) for n in range(5, 45))

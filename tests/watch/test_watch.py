@@ -77,6 +77,52 @@ def test_what_is_told_during_a_scan_is_not_passed_by(
     assert scans == 2
 
 
+def test_a_new_vm_or_ring_costs_no_look_at_the_other_vms(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those that there is news of are read; all are when nobody says which."""
+    read: list[set[int]] = []
+
+    def read_some(*args: Any) -> tuple[list[Vm], dict[int, Descriptors]]:
+        read.append(set(args[1].values()))
+        return read_vms(*args)
+
+    monkeypatch.setattr("observer.watch.read_vms", read_some)
+
+    async def watch() -> None:
+        for slot in (0, 1):
+            scene.add_vm(slot, f"vm{slot}")
+            scene.raise_(SuspicionKind.NOTE_VM, slot)
+        await scene.settled()
+        scene.add_vm(2, "vm2")
+        scene.raise_(SuspicionKind.NOTE_VM, 2)
+        await scene.settled()
+        scene.raise_(SuspicionKind.NOTE_RING, 1)
+        await scene.settled()
+        scene.watch.discover()
+        await scene.settled()
+
+    asyncio.run(watch())
+
+    assert read == [{0, 1}, {2}, {1}, {0, 1, 2}]
+    assert [vm.name for vm in scene.watch.vms.values()] == ["vm0", "vm1", "vm2"]
+
+
+def test_a_vm_in_the_slot_of_another_is_read(scene: Scene) -> None:
+    """Whoever has the news first: the slot is the same, the process is not."""
+    scene.add_vm(0, "first")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    scene.add_vm(1, "second")
+    scene.books.vms[0] = scene.books.vms[1]
+    scene.books.vms[1] = 0
+    scene.raise_(SuspicionKind.NOTE_RING, 1)
+
+    asyncio.run(scene.settled())
+
+    assert [vm.name for vm in scene.watch.vms.values()] == ["second"]
+
+
 def test_a_back_end_that_outlived_its_vm_has_no_verdict(scene: Scene) -> None:
     """Both were killed; the VM's end has been told, and its slot is free."""
     scene.add_vm(0, "web")
