@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -31,6 +31,8 @@ from observer.model import Suspicion, SuspicionKind
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy.typing as npt
 
     from observer.kernel.libbpf import Libbpf
 
@@ -195,18 +197,22 @@ class PinnedBooks:
             self._delete("vcpu_by_tid", _u32(int(self.vcpus[slot]["tid"])))
             self.vcpus[slot] = np.zeros((), VCPU)
             self._push("free_vcpus", slot)
-        for kvm in list(self._libbpf.keys(self._fd("vm_by_kvm"), 8)):
-            if self._lookup("vm_by_kvm", kvm, 4) == _u32(vm_slot):
-                self._delete("vm_by_kvm", kvm)
+        kvms, slots = self._entries("vm_by_kvm", U64, U32, LIMITS["vms"])
+        for kvm in kvms[slots == vm_slot]:
+            self._delete("vm_by_kvm", kvm.tobytes())
         self.services[vm_slot] = np.zeros((), SERVICE)
         self.vms[vm_slot] = np.zeros((), VM)
         self._push("free_vms", vm_slot)
 
     def _forget_processes(self, vm_slot: int) -> None:
-        for pid in list(self._libbpf.keys(self._fd("processes"), 4)):
-            value = self._lookup("processes", pid, PROCESS.itemsize)
-            if value and np.frombuffer(value, PROCESS)[0]["vm"] == vm_slot:
-                self._delete("processes", pid)
+        pids, found = self._entries("processes", U32, PROCESS, LIMITS["processes"])
+        for pid in pids[found["vm"] == vm_slot]:
+            self._delete("processes", pid.tobytes())
+
+    def _entries(
+        self, name: str, key: np.dtype[Any], value: np.dtype[Any], limit: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        return self._libbpf.entries(self._fd(name), key, value, limit)
 
     def _lookup(self, name: str, key: bytes, size: int) -> bytes | None:
         value = bytearray(size)

@@ -33,7 +33,13 @@ __all__ = [
 Cells = npt.NDArray[np.void]
 
 NO_SLOT = 0xFFFFFFFF
-LIMITS = {"vms": 2048, "vcpus": 8192, "rings": 8192, "services": 2048}
+LIMITS = {
+    "vms": 2048,
+    "vcpus": 8192,
+    "rings": 8192,
+    "services": 2048,
+    "processes": 4096,
+}
 RINGS_PER_VM = 16
 MAX_PARTS = 2
 

@@ -8,15 +8,20 @@ What libbpf says meanwhile is kept, so that an error can quote the verifier.
 from __future__ import annotations
 
 import ctypes as c
+import errno
 import os
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from observer.errors import HostError, ProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    import numpy.typing as npt
 
 __all__ = ["BpfObject", "Libbpf", "RingBuffer"]
 
@@ -61,7 +66,18 @@ _PROTOTYPES: dict[str, tuple[Any, list[Any]]] = {
     "bpf_map_lookup_elem": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p]),
     "bpf_map_lookup_and_delete_elem": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p]),
     "bpf_map_delete_elem": (c.c_int, [c.c_int, c.c_void_p]),
-    "bpf_map_get_next_key": (c.c_int, [c.c_int, c.c_void_p, c.c_void_p]),
+    "bpf_map_lookup_batch": (
+        c.c_int,
+        [
+            c.c_int,
+            c.c_void_p,
+            c.c_void_p,
+            c.c_void_p,
+            c.c_void_p,
+            c.c_void_p,
+            c.c_void_p,
+        ],
+    ),
     "ring_buffer__new": (c.c_void_p, [c.c_int, _SAMPLE, c.c_void_p, c.c_void_p]),
     "ring_buffer__epoll_fd": (c.c_int, [c.c_void_p]),
     "ring_buffer__consume": (c.c_int, [c.c_void_p]),
@@ -185,13 +201,20 @@ class Libbpf:
             raise ProgramError(f"A BPF program cannot be run ({reason}).")
         return context.raw
 
-    def keys(self, map_fd: int, key_bytes: int) -> Iterator[bytes]:
-        """All keys of a hash; keys that come or go meanwhile may be missed."""
-        key: Any = None
-        following = c.create_string_buffer(key_bytes)
-        while self.bpf_map_get_next_key(map_fd, key, following) == 0:
-            yield following.raw
-            key = c.create_string_buffer(following.raw, key_bytes)
+    def entries(
+        self, map_fd: int, key: np.dtype[Any], value: np.dtype[Any], limit: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """Keys and values of a hash that holds at most so many; one system call."""
+        keys, values = np.zeros(limit, key), np.zeros(limit, value)
+        count, next_bucket = c.c_uint32(limit), c.c_uint32()
+        failed = self.bpf_map_lookup_batch(
+            *(map_fd, None, c.byref(next_bucket), keys.ctypes.data, values.ctypes.data),
+            *(c.byref(count), None),
+        )
+        if failed and c.get_errno() != errno.ENOENT:  # which says: that was all
+            reason = os.strerror(c.get_errno())
+            raise ProgramError(f"A BPF map cannot be read ({reason}).")
+        return keys[: count.value], values[: count.value]
 
 
 class BpfObject:
