@@ -46,6 +46,12 @@ static void suspect_vm(u32 slot, struct vm_cell *vm, u32 kind, u64 since, u64 no
 	raise(&s, BPF_RB_FORCE_WAKEUP);
 }
 
+/* The first tick of the grid at this time or later. */
+static u64 tick_after(u64 due)
+{
+	return due + grid_ns - 1 - (due + grid_ns - 1) % grid_ns;
+}
+
 /* Judge a VM's debts; returns after how many ns to look again. */
 static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 {
@@ -69,14 +75,16 @@ static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 		suspect_vm(slot, vm, SUSPECT_CALLED, call, now);
 		return answer_ns + 2 * MS;
 	}
-	if (age + grid_ns >= validity_ns) {
+	if (age + grid_ns < validity_ns)
+		return tick_after(sign + validity_ns - grid_ns) - now;
+	if (vm->suspected_ns <= sign) {
 		suspect_vm(slot, vm, SUSPECT_SILENT, sign, now);
 		return answer_ns + 2 * MS; /* by then the answer is there or is late */
 	}
-	/* the first tick of the grid at which it will have been silent for all but one tick of its
-	 * validity */
-	u64 due = sign + validity_ns - grid_ns;
-	return due + grid_ns - 1 - (due + grid_ns - 1) % grid_ns - now;
+	/* nobody asks one that boots or is worked on: user space is told now and then */
+	if (age_of(vm->suspected_ns, now) >= validity_ns)
+		suspect_vm(slot, vm, SUSPECT_SILENT, sign, now);
+	return tick_after(now + 1) - now;
 }
 
 static int on_vm_alarm(void *map, u32 *slot, struct alarm *a)

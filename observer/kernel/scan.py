@@ -62,9 +62,9 @@ def _late_vm(vm: Cell, limits: ScanLimits, now: int, on_grid: bool) -> int:  # n
         return CALLED if now - call >= limits.called else 0
     if not on_grid or now - sign + limits.grid < limits.validity:
         return 0
-    # After an answer that did not come, silence is nothing new for a validity.
-    patience = limits.validity if asked > sign else limits.answer + 2 * MS
-    return SILENT if now - suspected >= patience else 0
+    # Once it was said, silence is nothing new for a validity.
+    is_new = suspected <= sign or now - suspected >= limits.validity
+    return SILENT if is_new else 0
 
 
 @njit(nogil=True, cache=True)

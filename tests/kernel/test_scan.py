@@ -66,10 +66,9 @@ def expected_of_vm(vm, last, now):
     if vm["call_ns"] > max(vm["sign_ns"], vm["suspected_ns"]):
         return CALLED if now - vm["call_ns"] >= 50 * MS else None
     ticks = set(range(last // (100 * MS) + 1, now // (100 * MS) + 1))
-    quiet_ns = 500 * MS if asked else 52 * MS
-    if ticks and since_sign >= 400 * MS and now - vm["suspected_ns"] >= quiet_ns:
-        return SILENT
-    return None
+    told = vm["suspected_ns"] > vm["sign_ns"]
+    is_new = not told or now - vm["suspected_ns"] >= 500 * MS
+    return SILENT if ticks and since_sign >= 400 * MS and is_new else None
 
 
 def expected_of_vcpu(cell, due, now):
