@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from observer.cases import Cases
@@ -107,12 +108,21 @@ class Watch:
         self._ask(silent)
 
     def _ask(self, silent: list[Suspicion]) -> None:
-        """Send all silent guests their frame; the kernel sees who answers."""
+        """Send all silent guests their frame; the kernel sees who answers.
+
+        One that has no tap is looked at instead: its VMM may hold it.
+        """
         for suspicion in silent:
             vm = self.vms.get(suspicion.vm)
             if vm is None or self.inhibitions.left_ns(vm.name):
                 continue
             if self.is_booting(vm.slot):
+                continue
+            if not vm.taps:  # nobody can ask it
+                unasked = msgspec.structs.replace(
+                    suspicion, kind=SuspicionKind.UNANSWERED
+                )
+                self._open_case(unasked)
                 continue
             self.books.vms[vm.slot]["asked_ns"] = self.clock.now_ns()
             self.questions.ask(vm.taps)

@@ -163,6 +163,25 @@ def test_all_silent_guests_are_asked_together(scene: Scene) -> None:
     assert not scene.said
 
 
+def test_a_guest_that_nobody_can_ask_costs_one_look(scene: Scene) -> None:
+    """It has no tap: whether its VMM holds it is looked at, and its silence is good."""
+    pid = scene.add_vm(0, "serial-only")
+    (scene.proc / str(pid) / "fd/7").unlink()
+    task = scene.proc / str(pid) / "task" / str(pid + 50_000)
+    task.mkdir(parents=True)
+    (task / "syscall").write_text("16 0xa 0xae80 0x0 0x0\n")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    scene.raise_(SuspicionKind.SILENT, 0)
+
+    asyncio.run(scene.settled())
+
+    assert not scene.questions.asked
+    assert scene.watch.refuted == {"it has no tap that it could be asked on": 1}
+    assert scene.books.vms[0]["sign_ns"] == scene.clock.ns
+    assert not scene.said
+
+
 def test_who_boots_or_is_inhibited_is_not_asked(scene: Scene) -> None:
     """Silence is expected of a guest that is not up, or is worked on."""
     scene.add_vm(0, "boots", up=False)
