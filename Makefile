@@ -73,7 +73,9 @@ agents: build/stamps/packages ## Build what runs inside of guests for the design
 build/experiments/%: experiments/%.c $(wildcard experiments/include/*.h) \
 		unikernels/include/guest_abi.h Makefile
 	@mkdir -p $(@D)
-	$(step) "agent $(*F)" gcc $(agent_flags) $< -o $@
+	$(step) "agent $(*F)" gcc $(agent_flags) $(filter %.c %.S,$^) -o $@
+
+build/experiments/scale/tiny_vmm: $(wildcard experiments/scale/parts/*)
 
 .PHONY: ready
 ready: build/stamps/venv bpf guests unikernels agents
