@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "STUDIES", "play", "run_study"]
 
 ALL = "all"
-STUDIES = ("detection", "services", "overhead")
+STUDIES = ("detection", "services", "overhead", "scale")
+MEMORY = {"scale": "10G"}
+"""Of the nested host, where it is to have more than usual."""
 RUN_SECONDS = 2400.0
 GIT_SECONDS = 30.0
 
@@ -90,7 +92,8 @@ def run_study(
             if here:
                 code = _play_here(words)
             else:
-                code = run_in_testbed(words, kernel, RUN_SECONDS, _say)
+                memory = MEMORY.get(sitting.experiment)
+                code = run_in_testbed(words, kernel, RUN_SECONDS, _say, memory)
         except ObserverError as e:
             _say(e.message)
             code = 1

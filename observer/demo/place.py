@@ -28,14 +28,18 @@ def is_kvm_host(say: Callable[[str], None]) -> bool:
 
 
 def run_in_testbed(
-    arguments: Sequence[str], kernel: str, seconds: float, say: Callable[[str], None]
+    arguments: Sequence[str],
+    kernel: str,
+    seconds: float,
+    say: Callable[[str], None],
+    memory: str | None = None,
 ) -> int:
     """Run `observer ARGUMENTS --here` in a nested host; its exit status."""
     say(f"this is no KVM host, or you are not root: entering a nested one ({kernel})")
     root = checkout()
     observer = str(root / ".venv/bin/observer")
     command = Command((observer, *arguments, "--here"))
-    spec = Spec(kernel, limits=Limits(total_s=seconds))
+    spec = Spec(kernel, memory=memory or Spec.memory, limits=Limits(total_s=seconds))
     return run_nested(spec, command, root, say).exit_code
 
 

@@ -178,10 +178,12 @@ OFFERED = {
     "detection": DETECTION,
     "services": SERVICES,
     "overhead": {ALL_OF_THEM: DETECTION[ALL_OF_THEM]},
+    "scale": {ALL_OF_THEM: DETECTION[ALL_OF_THEM]},
 }
 QUICK = {
     "detection": ("none", "polling-1s", "pvpanic", "goshd", "sleeping"),
     "services": ("phoenix", "sleeping"),
     "overhead": (ALL_OF_THEM,),
+    "scale": (ALL_OF_THEM,),
 }
 """Those that a quick look compares."""

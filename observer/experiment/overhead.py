@@ -41,7 +41,6 @@ __all__ = ["Bench", "Window", "overhead_rows", "overhead_windows", "workload_row
 
 RUN = Path("/run")  # what lies there is quick to read and gone after a boot
 WARM_UP_SECONDS = 2.0
-SETTLE_SECONDS = 6.0
 NO_SPREAD = Spread(None, None, None, None)
 
 
@@ -73,6 +72,8 @@ class Bench:
     seconds: float
     """Of a window, where the workload lasts a time."""
     tell: Callable[[str], None]
+    settle_s: float = 6.0
+    """So long at most a design may take to come to rest once it watches."""
 
 
 def workload_row(window: Window) -> dict[str, Any]:
@@ -111,7 +112,7 @@ class _Stand:
                 wait_until(
                     lambda: watched in voice.notes(), WATCHED_SECONDS, "it was watched"
                 )
-                wait_until_settled(voice.pid, SETTLE_SECONDS)
+                wait_until_settled(voice.pid, self.bench.settle_s)
             return self._measured(name, turn, voice)
 
     def _measured(self, name: str, turn: int, design: Voice | None) -> Window:

@@ -30,6 +30,7 @@ from observer.experiment.faults import FAULTS
 from observer.experiment.latency import echo_kit
 from observer.experiment.observers import DETECTION, OFFERED, SERVICES, SIDE_BY_SIDE
 from observer.experiment.overhead import Bench, overhead_rows
+from observer.experiment.scale import Plan, scale_rows
 from observer.experiment.scene import RUN, own_images
 from observer.experiment.service_run import ServiceCourse, service_run
 from observer.experiment.workloads.table import EMULATED_SCALE, workloads
@@ -68,6 +69,8 @@ FULL_SERVICES = ServiceCourse(tuple(FAULTS["net-failure"]))
 QUICK_SERVICES = ServiceCourse(("nic-hang", "service-crash"), (), 6.0)
 QUICK_WORKLOADS = ("cpu", "latency")
 WINDOW_SECONDS = 8.0
+FULL_SCALE = Plan(turns=1)
+QUICK_SCALE = Plan((10, 100), (0.1,), turns=1, seconds=8.0)
 PART, NOTES = ".part", "notes.log"
 Tables = dict[str, list[dict[str, object]]]
 
@@ -78,6 +81,7 @@ def study_offers() -> list[Offer]:
         "detection": FULL.faults,
         "services": FULL_SERVICES.faults,
         "overhead": (),
+        "scale": (),
     }
     return [
         Offer(experiment, name, design.does, faced[experiment])
@@ -220,6 +224,10 @@ def play(
         notes = Path(made) / NOTES
         if sitting.experiment == "overhead":
             found = _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
+        elif sitting.experiment == "scale":
+            plan = QUICK_SCALE if quick else FULL_SCALE
+            its = msgspec.structs.replace(plan, first_turn=sitting.run)
+            found = {sitting.design: {"scale": list(scale_rows(its, tell))}}
         elif sitting.experiment == "services":
             course = QUICK_SERVICES if quick else FULL_SERVICES
             found = {sitting.design: _services(sitting, course, notes, tell)}
@@ -232,8 +240,10 @@ def play(
             own = msgspec.structs.replace(sitting, design=name)
             known = SERVICES if sitting.experiment == "services" else DETECTION
             does = known[name].does
-            its = msgspec.structs.replace(facts, design=name, does=does, seconds=took_s)
-            _leave(folder_of(root, own), its, found[name], notes)
+            own_facts = msgspec.structs.replace(
+                facts, design=name, does=does, seconds=took_s
+            )
+            _leave(folder_of(root, own), own_facts, found[name], notes)
 
 
 @contextmanager

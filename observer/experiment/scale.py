@@ -42,6 +42,7 @@ class Plan(msgspec.Struct, frozen=True):
     late_shares: tuple[float, ...] = (0.01, 0.1)
     late_vms: int = 100
     turns: int = 2
+    first_turn: int = 0
     seconds: float = 20.0
     tick_ms: int = TICK_MS
     nic: bool = False
@@ -51,12 +52,14 @@ class Plan(msgspec.Struct, frozen=True):
         return (0.0, *self.late_shares) if vms == self.late_vms else (0.0,)
 
 
-def up_and_down(counts: Sequence[int], turns: int) -> list[tuple[int, int]]:
-    """Turn and number of VMs: up in one turn, down in the next."""
+def up_and_down(
+    counts: Sequence[int], turns: int, first: int = 0
+) -> list[tuple[int, int]]:
+    """Turn and number of VMs: up in an even turn, down in the next."""
     up = sorted(counts)
     return [
         (turn, count)
-        for turn in range(turns)
+        for turn in range(first, first + turns)
         for count in (up if turn % 2 == 0 else reversed(up))
     ]
 
@@ -126,7 +129,7 @@ def watched(
 
 def scale_rows(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Rows of `scale.parquet`, each number of VMs with a fresh daemon."""
-    for turn, count in up_and_down(plan.counts, plan.turns):
+    for turn, count in up_and_down(plan.counts, plan.turns, plan.first_turn):
         with tempfile.TemporaryDirectory(prefix="observer-scale-") as made:
             folder, began = Path(made), time.monotonic()
             with tiny_vms(count, folder, plan.tick_ms, nic=plan.nic) as vms:

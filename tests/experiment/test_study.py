@@ -29,9 +29,7 @@ class Host:
         self._root, self._fails = root, fails
         self.played: list[str] = []
 
-    def play(
-        self, words: Sequence[str], _kernel: str, _seconds: float, _say: object
-    ) -> int:
+    def play(self, words: Sequence[str], *_: object) -> int:
         experiment, design, run = words[2], words[3], int(words[5])
         self.played.append(f"{design} {run}")
         if design in self._fails:

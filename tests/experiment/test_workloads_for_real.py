@@ -93,7 +93,7 @@ def test_latency_tells_a_fault_from_calm(image: GuestImage, tmp_path: Path) -> N
 def test_designs_have_their_turns_beside_one_guest(image: GuestImage) -> None:
     """An observer takes CPU time, nobody takes none, and nothing is called broken."""
     designs = "none", "sleeping"
-    bench = Bench(image, BUILD, 1.0, sys.stderr.write)
+    bench = Bench(image, BUILD, 1.0, sys.stderr.write, settle_s=0.0)
 
     windows = list(overhead_windows([Cpu()], designs, 1, bench))
 
