@@ -4,9 +4,10 @@
  *     orbit [period-ms=10] [limit-ms=500] [disk=/dev/vda] [disk-ms=500]
  *           [check-dies=N] [check-hangs=N] [measure=on]
  *
- * The server's state is shared with nobody.  A check is a fork: the child has the state as it was
- * at that moment, by copy on write, looks for workers that got no further, and may die or hang as
- * it likes.  What it has to remember it pushes back through a pipe, and only whole. */
+ * The server is a master with its state and workers with a board in shared memory, as nginx and
+ * Apache have it.  A check is a fork of the master: the child has the state as it was at that
+ * moment, by copy on write, looks for workers that got no further, and may die or hang as it likes.
+ * What it has to remember it pushes back through a pipe, and only whole. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,7 +28,6 @@
 #include "report.h"
 
 #define MAX_WORKERS 65 /* one a CPU, and the disk's */
-#define STACK_BYTES (64 << 10)
 #define BLOCK_BYTES 4096
 #define LOOKS	    2  /* that have to agree */
 #define CALLS	    20 /* of which a median is taken */
@@ -35,67 +36,86 @@
 #define HOME_CPU    0 /* where the guest itself does what has to last */
 #define NOBODY	    (-1)
 
-/* -- the server: its state and its workers ---------------------------------------------------- */
+/* -- the server: a board that all write, the master's state, and workers ----------------------- */
 
-struct worker {
-	uint64_t what, which, limit_ns;
-	_Atomic uint64_t given, done;
-	uint64_t given_ns;
+struct slot {
+	_Atomic uint64_t done;
 	atomic_bool at_lock;
 	sem_t work;
 };
 
-static struct worker workers[MAX_WORKERS];
-static int nr_workers;
-static const char *disk;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static _Atomic int holder = NOBODY;
-static uint64_t table[BLOCK_BYTES / sizeof(uint64_t)];
+static struct board {
+	struct slot slots[MAX_WORKERS];
+	pthread_mutex_t lock;
+	_Atomic int holder;
+	uint64_t table[BLOCK_BYTES / sizeof(uint64_t)];
+} * board;
+
+/* What the master knows of a worker; of the board it is what stood there at the last call. */
+static struct worker {
+	uint64_t what, which, limit_ns;
+	uint64_t given, given_ns, done;
+	bool at_lock;
+} workers[MAX_WORKERS];
+static int nr_workers, holder;
 
 static void update_table(int k)
 {
-	workers[k].at_lock = true;
-	pthread_mutex_lock(&lock);
-	holder = k;
-	workers[k].at_lock = false;
-	for (size_t n = 0; n < sizeof(table) / sizeof(*table); n++)
-		table[n] += n;
-	holder = NOBODY;
-	pthread_mutex_unlock(&lock);
+	board->slots[k].at_lock = true;
+	pthread_mutex_lock(&board->lock);
+	board->holder = k;
+	board->slots[k].at_lock = false;
+	for (size_t n = 0; n < sizeof(board->table) / sizeof(*board->table); n++)
+		board->table[n] += n;
+	board->holder = NOBODY;
+	pthread_mutex_unlock(&board->lock);
 }
 
-static void *work(void *own)
+static void read_disk(int file, uint64_t again_ns)
 {
 	static char block[BLOCK_BYTES] __attribute__((aligned(BLOCK_BYTES)));
-	struct worker *mine = own;
-	bool reads = mine->what == ABI_REPORT_DISK;
-	int file = reads ? open(disk, O_RDONLY | O_DIRECT) : -1;
 
-	if (reads && file < 0) {
+	while (pread(file, block, sizeof(block), 0) != sizeof(block))
+		sleep_until(now_ns() + again_ns);
+}
+
+static _Noreturn void work(int k, const char *disk)
+{
+	int file = disk ? open(disk, O_RDONLY | O_DIRECT) : -1;
+
+	if (disk && file < 0) {
 		perror(disk);
-		return NULL;
+		_exit(1);
 	}
 	for (;;) {
-		while (sem_wait(&mine->work))
+		while (sem_wait(&board->slots[k].work))
 			;
-		if (reads)
-			while (pread(file, block, sizeof(block), 0) != sizeof(block))
-				sleep_until(now_ns() + mine->limit_ns);
+		if (disk)
+			read_disk(file, workers[k].limit_ns);
 		else
-			update_table((int)(mine - workers));
-		mine->done++;
+			update_table(k);
+		board->slots[k].done++;
 	}
-	return NULL;
+}
+
+/* The board is shared, and would change under a check. */
+static void read_board(void)
+{
+	for (int k = 0; k < nr_workers; k++) {
+		workers[k].done = board->slots[k].done;
+		workers[k].at_lock = board->slots[k].at_lock;
+	}
+	holder = board->holder;
 }
 
 /* A worker gets more only when it has done what it was given. */
 static void give_work(void)
 {
 	for (int k = 0; k < nr_workers; k++)
-		if (workers[k].given == workers[k].done) {
+		if (workers[k].given == board->slots[k].done) {
 			workers[k].given_ns = now_ns();
 			workers[k].given++;
-			sem_post(&workers[k].work);
+			sem_post(&board->slots[k].work);
 		}
 }
 
@@ -111,7 +131,7 @@ _Static_assert(sizeof(struct memory) <= 4096, "a pipe takes it whole");
 static struct memory memory;
 static uint64_t dies, hangs; /* these checks do, for tests */
 
-/* Who waits for another's lock is not to blame. */
+/* Who waits for a lock that another one has is not to blame. */
 static bool is_blameless(const struct worker *worker)
 {
 	return worker->at_lock && holder != NOBODY && &workers[holder] != worker;
@@ -178,6 +198,7 @@ static uint64_t call_observer(bool punctual)
 
 	if (pipe(ends))
 		return 0;
+	read_board();
 	pid_t child = fork();
 	if (!child)
 		check(ends[1], began, punctual);
@@ -246,19 +267,40 @@ static void measure_with(size_t mib)
 
 /* -- life -------------------------------------------------------------------------------------- */
 
-static void start_worker(uint64_t what, int cpu, uint64_t limit_ns)
+static bool make_board(void)
 {
-	struct worker *worker = &workers[nr_workers++];
-	pthread_attr_t attributes;
-	pthread_t thread;
+	pthread_mutexattr_t shared;
 
-	worker->what = what;
-	worker->which = what == ABI_REPORT_VCPU ? (uint64_t)cpu : 0;
-	worker->limit_ns = limit_ns;
-	sem_init(&worker->work, 0, 0);
-	urgent_on(&attributes, cpu, STACK_BYTES);
-	if (pthread_create(&thread, &attributes, work, worker))
-		abort();
+	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	if (board == MAP_FAILED)
+		return false;
+	pthread_mutexattr_init(&shared);
+	pthread_mutexattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
+	pthread_mutex_init(&board->lock, &shared);
+	board->holder = holder = NOBODY;
+	return true;
+}
+
+/* A process, and not a thread: a fork waits for each CPU that has run the forking one's memory to
+ * flush its TLB (dup_mmap in kernel/fork.c), and would wait for one that is lost for ever. */
+static bool start_worker(uint64_t what, int cpu, uint64_t limit_ns, const char *disk)
+{
+	int k = nr_workers++;
+	pid_t master = getpid();
+
+	workers[k] = (struct worker){ .what = what,
+				      .which = what == ABI_REPORT_VCPU ? (uint64_t)cpu : 0,
+				      .limit_ns = limit_ns };
+	sem_init(&board->slots[k].work, 1, 0);
+	pid_t child = fork();
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != master || !become_urgent(cpu))
+			_exit(1);
+		work(k, disk);
+	}
+	return child > 0;
 }
 
 static void check_for_ever(uint64_t period_ns)
@@ -280,21 +322,22 @@ static void check_for_ever(uint64_t period_ns)
 int main(int count, char **arguments)
 {
 	uint64_t limit_ns = ms_option(arguments, "limit-ms", "500");
+	uint64_t disk_ns = ms_option(arguments, "disk-ms", "500");
 	uint64_t period_ns = ms_option(arguments, "period-ms", "10");
 	int nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+	bool begun = period_ns && nr_cpus < MAX_WORKERS && become_urgent(HOME_CPU) && make_board();
 
 	(void)count;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	disk = option(arguments, "disk", "/dev/vda");
 	dies = strtoull(option(arguments, "check-dies", "0"), NULL, 10);
 	hangs = strtoull(option(arguments, "check-hangs", "0"), NULL, 10);
-	if (!period_ns || nr_cpus >= MAX_WORKERS || !become_urgent(HOME_CPU)) {
+	for (int k = 0; begun && k < nr_cpus; k++)
+		begun = start_worker(ABI_REPORT_VCPU, k, limit_ns, NULL);
+	if (!begun || !start_worker(ABI_REPORT_DISK, HOME_CPU, disk_ns,
+				    option(arguments, "disk", "/dev/vda"))) {
 		fputs("orbit: it has no period, too many CPUs, or no right to real time\n", stderr);
 		return 1;
 	}
-	for (int k = 0; k < nr_cpus; k++)
-		start_worker(ABI_REPORT_VCPU, k, limit_ns);
-	start_worker(ABI_REPORT_DISK, HOME_CPU, ms_option(arguments, "disk-ms", "500"));
 	uint64_t used = measure(0);
 	if (!strcmp(option(arguments, "measure", "off"), "on"))
 		measure_with(64);
