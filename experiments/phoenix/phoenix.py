@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
     from observer.experiment.hypercall_trace import Hypercall
 
-__all__ = ["Part", "Pulse", "part_after", "what_is_due"]
+__all__ = ["Part", "Pulse", "Rule", "part_after", "what_is_due"]
 
 TICK_NS = 5 * MS
 ANSWER_NS = 5 * MS
 """A slice to answer a heartbeat in."""
-VALID_NS = 15 * MS
+VALID_MS = 15
 """An implicit heartbeat is good for so long."""
 LOOK_NS = SECOND
 DEBUGFS = Path("/sys/kernel/debug/kvm")
@@ -47,6 +47,13 @@ INSTANCE = "observer-phoenix"
 PRIORITY = 1  # the observer's
 INDEX_BITS, INDEX = 32, 0xFFFFFFFF
 ANSWER_BYTES = 4096
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How long a sign is good for, and whether it must be an answer."""
+
+    valid_ns: int
+    explicit: bool
 
 
 class Pulse(msgspec.Struct, frozen=True):
@@ -59,13 +66,13 @@ class Pulse(msgspec.Struct, frozen=True):
     said: bool = False
 
 
-def what_is_due(pulse: Pulse, now_ns: int) -> str:
+def what_is_due(pulse: Pulse, now_ns: int, valid_ns: int) -> str:
     """`ask`, `say` that it hangs, or nothing."""
     if pulse.said:
         return ""
     if pulse.asked_ns:
         return "say" if now_ns - pulse.asked_ns >= ANSWER_NS else ""
-    return "ask" if now_ns - pulse.sign_ns >= VALID_NS else ""
+    return "ask" if now_ns - pulse.sign_ns >= valid_ns else ""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -78,21 +85,25 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def part_after(
-    before: Part, private: int, shared: int, now_ns: int
+    before: Part, indices: tuple[int, int], now_ns: int, valid_ns: int
 ) -> tuple[Part, bool]:
-    """One more beat; whether it is to be said now that the part hangs."""
+    """One more beat; whether it is to be said now that the part hangs.
+
+    `indices` are its private and its shared one.
+    """
+    private, shared = indices
     if private == shared or private != before.private:
         return Part(private, now_ns), False
-    is_due = now_ns - before.since_ns >= VALID_NS and not before.said
+    is_due = now_ns - before.since_ns >= valid_ns and not before.said
     return Part(private, before.since_ns, before.said or is_due), is_due
 
 
 class Watch:
     """One life of a service."""
 
-    def __init__(self, name: str, pid: int, abi: Abi, *, explicit: bool) -> None:
+    def __init__(self, name: str, pid: int, abi: Abi, rule: Rule) -> None:
         self.name, self.pid = name, pid
-        self._abi, self._explicit = abi, explicit
+        self._abi, self._rule = abi, rule
         self.pulse = Pulse(time.monotonic_ns())
         self._parts: dict[int, Part] = {}
         self._exits = -1
@@ -121,7 +132,7 @@ class Watch:
 
     def look(self, now_ns: int) -> None:
         """An exit of its own is an implicit heartbeat, where these count."""
-        if self._explicit:
+        if self._rule.explicit:
             return
         with suppress(OSError):
             exits = self._own_exits()
@@ -137,7 +148,7 @@ class Watch:
 
     def act(self, now_ns: int) -> None:
         """Ask or say what is due."""
-        due = what_is_due(self.pulse, now_ns)
+        due = what_is_due(self.pulse, now_ns, self._rule.valid_ns)
         if due == "ask":
             self.pulse = msgspec.structs.replace(self.pulse, asked_ns=now_ns)
             with suppress(ProgramError):  # then nothing will answer either
@@ -162,7 +173,9 @@ class Watch:
                 word >> INDEX_BITS * number & INDEX for word in (private, shared)
             )
             before = self._parts.get(number, Part(own, call.ns))
-            self._parts[number], is_due = part_after(before, own, theirs, call.ns)
+            self._parts[number], is_due = part_after(
+                before, (own, theirs), call.ns, self._rule.valid_ns
+            )
             if is_due:
                 say_verdict(
                     self.name,
@@ -184,8 +197,8 @@ def _threads(pid: int) -> set[int]:
 class Loop:
     """All services, tick by tick."""
 
-    def __init__(self, abi: Abi, *, explicit: bool) -> None:
-        self._abi, self._explicit = abi, explicit
+    def __init__(self, abi: Abi, rule: Rule) -> None:
+        self._abi, self._rule = abi, rule
         self.watches: dict[int, Watch] = {}
         self._owner: dict[int, Watch] = {}
 
@@ -195,7 +208,7 @@ class Loop:
         for pid in self.watches.keys() - up.keys():
             self.watches.pop(pid).hang_up()
         for pid in up.keys() - self.watches.keys():
-            watch = Watch(up[pid], pid, self._abi, explicit=self._explicit)
+            watch = Watch(up[pid], pid, self._abi, self._rule)
             self.watches[pid] = watch
             say_watched(watch.name, pid)
         self._owner = {
@@ -221,12 +234,13 @@ class Loop:
 
 @click.command()
 @click.option("--explicit", is_flag=True, help="No sign of life counts but an answer.")
-def main(*, explicit: bool) -> None:
+@click.option("--valid-ms", type=click.IntRange(1), default=VALID_MS)
+def main(*, explicit: bool, valid_ms: int) -> None:
     """Watch all services until SIGTERM."""
     began = time.monotonic()
     ends_on_sigterm()
     abi = Abi.of_header()
-    loop, looked_ns = Loop(abi, explicit=explicit), 0
+    loop, looked_ns = Loop(abi, Rule(valid_ms * MS, explicit=explicit)), 0
     os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     with hypercall_trace(INSTANCE, abi["HYPERCALL_BEAT"]) as trace:
         say_armed(time.monotonic() - began)

@@ -94,6 +94,19 @@ def _polling(every_s: float, patience_s: float) -> ObserverDesign:
     )
 
 
+def _phoenix(valid_ms: int, *options: str) -> ObserverDesign:
+    does = (
+        f"asked every {valid_ms} ms, whatever was seen"
+        if options
+        else f"asked after {valid_ms} ms without a sign of life"
+    )
+    return ObserverDesign(
+        f"{does}, 5 ms to answer; private against shared index",
+        program=("phoenix/phoenix.py", "--valid-ms", str(valid_ms), *options),
+        patience_s=5,
+    )
+
+
 DETECTION = {
     "none": ObserverDesign("nobody watches"),
     "polling-10s": _polling(10, 45),
@@ -148,16 +161,10 @@ SERVICES = {
         program=("tfd_xen/tfd_xen.py", "--only-watch"),
         patience_s=5,
     ),
-    "phoenix": ObserverDesign(
-        "asked after 15 ms without a sign, 5 ms to answer; private and shared index",
-        program=("phoenix/phoenix.py",),
-        patience_s=5,
-    ),
-    "phoenix-explicit": ObserverDesign(
-        "the same, but no sign counts: asked every 15 ms",
-        program=("phoenix/phoenix.py", "--explicit"),
-        patience_s=5,
-    ),
+    "phoenix-5ms": _phoenix(5),
+    "phoenix-15ms": _phoenix(15),
+    "phoenix-explicit-5ms": _phoenix(5, "--explicit"),
+    "phoenix-explicit-15ms": _phoenix(15, "--explicit"),
     "in-guest": ObserverDesign(
         "its own loop looks whether its parts do their work",
         program=("in_guest/in_guest.py", "--services"),
@@ -182,7 +189,7 @@ OFFERED = {
 }
 QUICK = {
     "detection": ("none", "polling-1s", "pvpanic", "goshd", "sleeping"),
-    "services": ("phoenix", "sleeping"),
+    "services": ("phoenix-15ms", "sleeping"),
     "overhead": (ALL_OF_THEM,),
     "scale": (ALL_OF_THEM,),
 }

@@ -65,18 +65,19 @@ def test_a_vcpu_hangs_after_four_seconds_without_activity(
 
 
 PHOENIX = program("phoenix/phoenix.py")
+VALID_NS = 15 * MS
 
 
 def test_a_service_is_asked_when_no_sign_is_valid_any_more() -> None:
     """And held for hung when it has not answered in its slice; said once."""
     quiet = PHOENIX.Pulse(sign_ns=100 * MS)
-    assert not PHOENIX.what_is_due(quiet, 115 * MS - 1)
-    assert PHOENIX.what_is_due(quiet, 115 * MS) == "ask"
+    assert not PHOENIX.what_is_due(quiet, 115 * MS - 1, VALID_NS)
+    assert PHOENIX.what_is_due(quiet, 115 * MS, VALID_NS) == "ask"
 
     asked = PHOENIX.Pulse(sign_ns=100 * MS, asked_ns=115 * MS)
-    assert not PHOENIX.what_is_due(asked, 120 * MS - 1)
-    assert PHOENIX.what_is_due(asked, 120 * MS) == "say"
-    assert not PHOENIX.what_is_due(PHOENIX.Pulse(0, 0, said=True), 999 * MS)
+    assert not PHOENIX.what_is_due(asked, 120 * MS - 1, VALID_NS)
+    assert PHOENIX.what_is_due(asked, 120 * MS, VALID_NS) == "say"
+    assert not PHOENIX.what_is_due(PHOENIX.Pulse(0, 0, said=True), 999 * MS, VALID_NS)
 
 
 def test_a_part_hangs_whose_index_stands_though_it_has_work() -> None:
@@ -86,7 +87,7 @@ def test_a_part_hangs_whose_index_stands_though_it_has_work() -> None:
         *((5, 5, 5), (10, 5, 9), (15, 6, 9), (20, 6, 9)),
         *((25, 6, 12), (30, 6, 12), (35, 6, 12), (40, 12, 12)),
     ):
-        part, is_due = PHOENIX.part_after(part, private, shared, ms * MS)
+        part, is_due = PHOENIX.part_after(part, (private, shared), ms * MS, VALID_NS)
         if is_due:
             said.append(ms)
 
