@@ -31,6 +31,7 @@ from observer.model import (
     VerdictKind,
     Vm,
 )
+from observer.news import News
 from observer.services.record import SPARE
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch"]
 
-SETTLE_SECONDS = 0.02  # VMs that start together are read together
 RECHECK_SECONDS = 2.0  # while a verdict is open or a VM is hushed
 FALLEN_KEPT = 100
 
@@ -85,8 +85,7 @@ class Watch:
         self._on_vm, self._on_seen, self._on_closed = on_vm, on_seen, on_closed
         self._cases: dict[tuple[object, ...], asyncio.Task[None]] = {}
         self._looks = Cases(self)
-        self._settling: asyncio.Task[None] | None = None
-        self._news: set[int | None] = set()
+        self._news = News(self._settle)
         self._rechecking: asyncio.Task[None] | None = None
         self._rehearsals = Rehearsals(self, self._looks)
 
@@ -140,7 +139,7 @@ class Watch:
     async def _judge(self, suspicion: Suspicion) -> None:
         vm = self.vms.get(suspicion.vm)
         if vm is None:
-            await self._settle({suspicion.vm})
+            await self.discover(suspicion.vm).wait()
             if self._is_of_the_dead(suspicion):
                 return
             vm = self.vms.get(suspicion.vm) or Vm(
@@ -203,17 +202,12 @@ class Watch:
 
     # -- who there is -----------------------------------------------------------
 
-    def discover(self, vm_slot: int | None = None) -> None:
-        """Read a VM and its back ends anew, soon, or all; many calls make one scan."""
-        self._news.add(vm_slot)
-        if self._settling is None or self._settling.done():
-            self._settling = asyncio.create_task(self._settle_later())
+    def discover(self, vm_slot: int | None = None) -> asyncio.Event:
+        """Read a VM and its back ends anew, soon, or all; many calls make one scan.
 
-    async def _settle_later(self) -> None:
-        while self._news:  # a scan may have passed by what was told meanwhile
-            await asyncio.sleep(SETTLE_SECONDS)
-            news, self._news = self._news, set()
-            await self._settle(news)
+        When that is done the event is set.
+        """
+        return self._news.tell(vm_slot)
 
     def _is_news(self, pid: int, vm_slot: int) -> bool:
         vm = self.vms.get(vm_slot)
@@ -391,7 +385,8 @@ class Watch:
             await stop.wait()
         finally:
             loop.remove_reader(self.books.fileno())
-            own = (self._settling, self._rechecking, *self._rehearsals.tasks.values())
+            self._news.cancel()
+            own = (self._rechecking, *self._rehearsals.tasks.values())
             for task in [*self._cases.values(), *own]:
                 if task is not None:
                     task.cancel()

@@ -39,7 +39,7 @@ class RestartBackEnd:
     def __init__(  # noqa: PLR0913 - all that it touches is an argument
         self,
         vms: Callable[[], Iterable[Vm]],
-        discover: Callable[[], None],
+        discover: Callable[[], object],
         recorded: Recorded,
         policy: RepairPolicy,
         *,

@@ -108,6 +108,28 @@ def test_a_new_vm_or_ring_costs_no_look_at_the_other_vms(
     assert [vm.name for vm in scene.watch.vms.values()] == ["vm0", "vm1", "vm2"]
 
 
+def test_many_suspicions_of_vms_that_are_new_wait_for_one_scan(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where VMs come faster than they are read, their rings may be late first."""
+    scans = 0
+
+    def read_some(*args: Any) -> tuple[list[Vm], dict[int, Descriptors]]:
+        nonlocal scans
+        scans += 1
+        return read_vms(*args)
+
+    monkeypatch.setattr("observer.watch.read_vms", read_some)
+    for slot in range(20):
+        scene.add_vm(slot, f"vm{slot}")
+        scene.raise_(SuspicionKind.BACKEND, slot)
+
+    asyncio.run(scene.settled())
+
+    assert scans == 1
+    assert len(scene.watch.vms) == 20
+
+
 def test_a_vm_in_the_slot_of_another_is_read(scene: Scene) -> None:
     """Whoever has the news first: the slot is the same, the process is not."""
     scene.add_vm(0, "first")
