@@ -128,7 +128,9 @@ DETECTION = {
         devices=_AGENT,
         drivers=("virtio_console",),
         programs=("qemu-ga",),
-        start="mkdir -p /var/run\nqemu-ga -m virtio-serial -p /dev/vport0p1 -d\n",
+        # A port is called after its device's place among all virtio devices.
+        start="mkdir -p /var/run\n"
+        "qemu-ga -m virtio-serial -p /dev/vport*p1 >/dev/ttyS0 2>&1 &\n",
     ),
     "in-guest": ObserverDesign(
         "a thread on each vCPU beats; another looks at them, at disk and network",
