@@ -4,16 +4,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from observer.clock import MS
 from observer.errors import ProgramError
 from observer.experiment.cost import Taken, cpu_ns_of, family_of, kvm_counter, taken_by
+from observer.guests.waiting import wait_until
+from observer.inventory.task import look_at_task
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+PROC = Path("/proc")
 STATUS = """\
 Name:\tx
 VmRSS:\t    2048 kB
@@ -55,6 +56,21 @@ def test_a_real_child_is_found() -> None:
     with subprocess.Popen(argv, stdin=subprocess.PIPE) as child:
         assert child.pid in family_of(os.getpid())
         child.communicate()
+
+
+def test_real_cpu_time_is_counted_and_rest_is_none() -> None:
+    """Of a program that computes for a while and then waits to be ended."""
+    work = "while time.process_time() < 0.2: pass"
+    program = f"import sys, time\n{work}\nprint(flush=True)\ninput()"
+    argv = [sys.executable, "-c", program]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        wait_until(lambda: look_at_task(PROC / str(child.pid)).state == "S", 20, "rest")
+        took_ns = cpu_ns_of(child.pid)
+        assert took_ns >= 180 * MS
+        assert cpu_ns_of(child.pid) == took_ns
+        child.communicate(b"\n")
 
 
 def test_kvm_counts_for_a_vm(tmp_path: Path) -> None:
