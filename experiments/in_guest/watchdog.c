@@ -5,8 +5,8 @@
  *              [measure=on]
  *
  * Each CPU has a thread that beats, and that looks at the others' beats, at the oldest read of the
- * disk and at the oldest ping: so whichever CPUs are left tell of those that are not.  A thread
- * that was late itself trusts nothing from before: the whole guest may have been stopped. */
+ * disk and at the oldest ping: so whichever CPUs are left tell of those that are not.  Between two
+ * looks no more than a period counts: if more passed the whole guest may have been stopped. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -35,8 +35,8 @@
 struct duty {
 	uint64_t what, which, limit_ns;
 	_Atomic uint64_t since_ns;
-	atomic_bool told;
-	_Atomic uint64_t longest_ns; /* seen by a thread that was itself on time */
+	_Atomic uint64_t told_ns;    /* of which failure it was told last: when that began */
+	_Atomic uint64_t longest_ns; /* that any thread counted */
 } __attribute__((aligned(64)));
 
 static struct duty cpus[MAX_CPUS], disk, net;
@@ -49,34 +49,46 @@ static bool measures;
 /* What one thread knows of one duty. */
 struct look {
 	struct duty *duty;
+	uint64_t since_ns, age_ns;
 	int overdue; /* looks in a row */
 };
 
-/* A CPU that is late may be the one that the disk and the network interrupt: it alone is to blame,
- * and gets half of its limit as a start. */
-static bool is_excused(const struct duty *duty, uint64_t now)
-{
-	for (int k = 0; k < nr_cpus && duty->what != ABI_REPORT_VCPU; k++)
-		if (now > cpus[k].since_ns + cpus[k].limit_ns / 2)
-			return true;
-	return false;
-}
-
-static void look_at(struct look *look, uint64_t trusted_ns, uint64_t now)
+static void look_at(struct look *look, uint64_t step_ns, uint64_t now)
 {
 	struct duty *duty = look->duty;
 	uint64_t since = duty->since_ns;
-	uint64_t from = since > trusted_ns ? since : trusted_ns;
 
-	if (!since || now <= since + duty->limit_ns)
-		duty->told = false; /* well: what comes is another failure */
-	if (!since || now <= from + duty->limit_ns || is_excused(duty, now)) {
+	if (since != look->since_ns || !since)
+		look->age_ns = 0;
+	look->since_ns = since;
+	if (!since || now <= since) {
 		look->overdue = 0;
-	} else if (++look->overdue >= LOOKS && !atomic_exchange(&duty->told, true)) {
-		report(duty->what, duty->which, now - since);
+		return;
 	}
-	if (since && now > from && now - from > duty->longest_ns)
-		duty->longest_ns = now - from;
+	look->age_ns += now - since < step_ns ? now - since : step_ns;
+	if (look->age_ns > duty->longest_ns)
+		duty->longest_ns = look->age_ns;
+	if (look->age_ns <= duty->limit_ns)
+		look->overdue = 0;
+	else if (++look->overdue >= LOOKS && atomic_exchange(&duty->told_ns, since) != since)
+		report(duty->what, duty->which, now - since);
+}
+
+/* A CPU that is late may be the one that the disk and the network interrupt: it alone is to blame,
+ * and gets half of its limit as a start. */
+static void look_at_all(struct look *looks, int nr_looks, uint64_t step_ns, uint64_t now)
+{
+	bool excused = false;
+
+	for (int k = 0; k < nr_looks; k++) {
+		struct look *look = &looks[k];
+		bool is_cpu = look->duty->what == ABI_REPORT_VCPU;
+		if (excused && !is_cpu)
+			look->age_ns = 0;
+		else
+			look_at(look, step_ns, now);
+		excused |= is_cpu && look->age_ns > look->duty->limit_ns / 2;
+	}
 }
 
 static void tell_longest(void)
@@ -95,24 +107,24 @@ static void tell_longest(void)
 static void *watch(void *own)
 {
 	struct duty *mine = own;
-	struct look looks[MAX_CPUS + 2];
+	struct look looks[MAX_CPUS + 2] = {};
 	int nr_looks = 0, beats = 0;
-	uint64_t next = now_ns(), trusted = next;
+	uint64_t next = now_ns(), last = next;
 
 	for (int k = 0; k < nr_cpus; k++)
 		if (&cpus[k] != mine)
-			looks[nr_looks++] = (struct look){ &cpus[k], 0 };
-	looks[nr_looks++] = (struct look){ &disk, 0 };
-	looks[nr_looks++] = (struct look){ &net, 0 };
+			looks[nr_looks++].duty = &cpus[k];
+	looks[nr_looks++].duty = &disk;
+	looks[nr_looks++].duty = &net;
 	for (;;) {
 		next += beat_ns;
 		sleep_until(next);
 		uint64_t now = now_ns();
 		if (now - next > beat_ns)
-			trusted = next = now;
+			next = now;
 		mine->since_ns = now;
-		for (int k = 0; k < nr_looks; k++)
-			look_at(&looks[k], trusted, now);
+		look_at_all(looks, nr_looks, now - last < beat_ns ? now - last : beat_ns, now);
+		last = now;
 		if (measures && mine == &cpus[HOME_CPU] && ++beats % MEASURE_BEATS == 0)
 			tell_longest();
 	}
@@ -233,7 +245,7 @@ int main(int count, char **arguments)
 		return 1;
 	}
 	for (int k = 0; k < nr_cpus; k++)
-		cpus[k] = (struct duty){ ABI_REPORT_VCPU, (uint64_t)k, limit_ns, now, false, 0 };
+		cpus[k] = (struct duty){ ABI_REPORT_VCPU, (uint64_t)k, limit_ns, now, 0, 0 };
 	disk.what = ABI_REPORT_DISK;
 	disk.limit_ns = ms_option(arguments, "disk-ms", "500");
 	net.what = ABI_REPORT_NET;

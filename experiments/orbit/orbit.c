@@ -10,6 +10,7 @@
  * What it has to remember it pushes back through a pipe, and only whole. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
@@ -122,13 +123,15 @@ static void give_work(void)
 /* -- the observer: what it has found before, and one check ------------------------------------- */
 
 struct memory {
-	uint64_t checks, trusted_ns;
-	uint64_t told[MAX_WORKERS]; /* the work that was reported last */
-	uint8_t looks[MAX_WORKERS]; /* in a row that found it overdue */
+	uint64_t checks, last_ns;
+	uint64_t given[MAX_WORKERS], age_ns[MAX_WORKERS]; /* the work that was owed, for how long */
+	uint64_t told[MAX_WORKERS];			  /* the work that was reported last */
+	uint8_t looks[MAX_WORKERS];			  /* in a row that found it overdue */
 };
-_Static_assert(sizeof(struct memory) <= 4096, "a pipe takes it whole");
+_Static_assert(sizeof(struct memory) <= PIPE_BUF, "a pipe takes it whole");
 
 static struct memory memory;
+static uint64_t period_ns;
 static uint64_t dies, hangs; /* these checks do, for tests */
 
 /* Who waits for a lock that another one has is not to blame. */
@@ -137,35 +140,41 @@ static bool is_blameless(const struct worker *worker)
 	return worker->at_lock && holder != NOBODY && &workers[holder] != worker;
 }
 
-static void check_worker(int k, uint64_t now)
+/* No more than a period counts: if more passed the whole guest may have been stopped. */
+static void check_worker(int k, uint64_t step_ns)
 {
 	const struct worker *worker = &workers[k];
-	uint64_t from = worker->given_ns;
 
-	if (from < memory.trusted_ns)
-		from = memory.trusted_ns;
-	if (worker->given == worker->done || now <= from + worker->limit_ns || is_blameless(worker))
+	if (worker->given == worker->done || worker->given != memory.given[k] ||
+	    is_blameless(worker))
+		memory.age_ns[k] = 0;
+	memory.given[k] = worker->given;
+	if (worker->given == worker->done)
+		return;
+	memory.age_ns[k] += step_ns;
+	if (memory.age_ns[k] <= worker->limit_ns)
 		memory.looks[k] = 0;
 	else if (memory.looks[k] < LOOKS)
 		memory.looks[k]++;
 	if (memory.looks[k] < LOOKS || memory.told[k] == worker->given)
 		return;
 	memory.told[k] = worker->given;
-	report(worker->what, worker->which, now - worker->given_ns);
+	report(worker->what, worker->which, memory.last_ns - worker->given_ns);
 }
 
 /* In the child: `now` is when the state was as it is seen. */
-static _Noreturn void check(int to, uint64_t now, bool punctual)
+static _Noreturn void check(int to, uint64_t now)
 {
+	uint64_t step_ns = now - memory.last_ns;
+
 	memory.checks++;
-	if (!punctual)
-		memory.trusted_ns = now; /* the whole guest may have been stopped */
+	memory.last_ns = now;
 	if (memory.checks == dies)
 		*(volatile int *)NULL = 0;
 	while (memory.checks == hangs)
 		pause();
 	for (int k = 0; k < nr_workers; k++)
-		check_worker(k, now);
+		check_worker(k, step_ns < period_ns ? step_ns : period_ns);
 	_exit(write(to, &memory, sizeof(memory)) != sizeof(memory));
 }
 
@@ -186,12 +195,11 @@ static void take_memory(int from, pid_t child)
 		return;
 	}
 	memory.checks++;
-	memory.trusted_ns = now_ns();
 	printf("orbit check %lu ended by signal %d\n", memory.checks, WTERMSIG(status));
 }
 
 /* One call of the observer; how long the server's thread itself was held up. */
-static uint64_t call_observer(bool punctual)
+static uint64_t call_observer(void)
 {
 	uint64_t began = now_ns();
 	int ends[2];
@@ -201,7 +209,7 @@ static uint64_t call_observer(bool punctual)
 	read_board();
 	pid_t child = fork();
 	if (!child)
-		check(ends[1], began, punctual);
+		check(ends[1], began);
 	uint64_t forked = now_ns();
 	close(ends[1]);
 	if (child > 0)
@@ -239,7 +247,7 @@ static uint64_t measure(size_t mib)
 
 	for (int k = 0; k < CALLS; k++) {
 		uint64_t began = now_ns();
-		fork_ns[k] = call_observer(true);
+		fork_ns[k] = call_observer();
 		call_ns[k] = now_ns() - began;
 	}
 	uint64_t used = (cpu_ns() - before) / CALLS;
@@ -303,18 +311,14 @@ static bool start_worker(uint64_t what, int cpu, uint64_t limit_ns, const char *
 	return child > 0;
 }
 
-static void check_for_ever(uint64_t period_ns)
+static _Noreturn void check_for_ever(void)
 {
-	uint64_t next = now_ns();
-
-	for (;;) {
+	for (uint64_t next = now_ns();;) {
 		next += period_ns;
 		sleep_until(next);
-		uint64_t now = now_ns();
-		bool punctual = now - next <= period_ns;
-		if (!punctual)
-			next = now;
-		call_observer(punctual);
+		if (now_ns() - next > period_ns)
+			next = now_ns();
+		call_observer();
 		give_work();
 	}
 }
@@ -323,8 +327,9 @@ int main(int count, char **arguments)
 {
 	uint64_t limit_ns = ms_option(arguments, "limit-ms", "500");
 	uint64_t disk_ns = ms_option(arguments, "disk-ms", "500");
-	uint64_t period_ns = ms_option(arguments, "period-ms", "10");
 	int nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
+
+	period_ns = ms_option(arguments, "period-ms", "10");
 	bool begun = period_ns && nr_cpus < MAX_WORKERS && become_urgent(HOME_CPU) && make_board();
 
 	(void)count;
@@ -344,5 +349,5 @@ int main(int count, char **arguments)
 	if (period_ns < used * SHARE)
 		period_ns = used * SHARE;
 	printf("orbit checks every %.1f ms\n", (double)period_ns / NS_PER_MS);
-	check_for_ever(period_ns);
+	check_for_ever();
 }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(400)]
 
 SAID_SECONDS = 20.0
-DIES, HANGS = 40, 50
+DIES, HANGS = 22, 24  # after those that measure what one costs
 SEGV, KILL = 11, 9
 
 
