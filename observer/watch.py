@@ -231,18 +231,23 @@ class Watch:
         if any(vm.slot not in self.vms for vm in found):
             self._on_arrival()  # the first service VM: its programs are not there yet
         for vm in found:
-            if vm.slot not in self.vms:
-                self._on_note("vm", f"{vm.name} (pid {vm.pid}) is watched")
-                self._on_vm(vm)
-                self.fallen.pop(vm.name, None)
-            self.vms[vm.slot] = vm
-            self._on_seen(vm)
-            for back_end in vm.back_ends:
-                self.books.watch_process(back_end.pid, vm.slot)
-            self._enter_rings(vm, held)
-            self._name_servers(vm, held)
-            self._rehearsals.rehearse(vm)
+            if tgids[vm.slot] == vm.pid:
+                self._take_in(vm, held)
+            await asyncio.sleep(0)  # a verdict does not wait for a thousand others
         self._register.write(self.vms.values())
+
+    def _take_in(self, vm: Vm, held: Mapping[int, Descriptors]) -> None:
+        if vm.slot not in self.vms:
+            self._on_note("vm", f"{vm.name} (pid {vm.pid}) is watched")
+            self._on_vm(vm)
+            self.fallen.pop(vm.name, None)
+        self.vms[vm.slot] = vm
+        self._on_seen(vm)
+        for back_end in vm.back_ends:
+            self.books.watch_process(back_end.pid, vm.slot)
+        self._enter_rings(vm, held)
+        self._name_servers(vm, held)
+        self._rehearsals.rehearse(vm)
 
     def _find_ended(self) -> None:
         """Judge VMMs of whose end an observer had heard that has ended itself."""
@@ -267,7 +272,7 @@ class Watch:
         for slot in self.ring_slots(vm.slot):
             if self.books.rings[slot]["kind"] == RingKind.USER:
                 server = self._looks.server_of(vm, slot, held)
-                self.books.rings[slot]["worker_tid"] = server.pid
+                self.books.rings[slot]["worker_tid"] = server
 
     async def _bury(self, vm: Vm, look: Look) -> None:
         """Free what a VM that is gone held in the books."""

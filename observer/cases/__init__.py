@@ -20,7 +20,6 @@ from observer.confirm.vcpu import Lateness, VcpuLook, count_from, judge_vcpu
 from observer.kernel.rings import owing_rings
 from observer.meaning import is_event
 from observer.model import (
-    BackEnd,
     Confirmed,
     Look,
     LookAgain,
@@ -60,8 +59,8 @@ class Cases:
         self._back_ends = BackEndCase(watch, self._reach)
         self._services = ServiceCase(watch, self._reach)
 
-    def server_of(self, vm: Vm, slot: int, held: Mapping[int, Descriptors]) -> BackEnd:
-        """Who serves a ring that a process serves, of what processes hold open."""
+    def server_of(self, vm: Vm, slot: int, held: Mapping[int, Descriptors]) -> int:
+        """Which process serves a ring, by what processes hold open."""
         return self._back_ends.server_of(vm, slot, held)
 
     def is_service(self, vm: Vm) -> bool:

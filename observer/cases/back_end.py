@@ -57,7 +57,7 @@ class BackEndCase:
         if suspicion.kind is SuspicionKind.UNKICKED:
             return await self._unkicked(vm, suspicion)
         ring = watch.books.rings[slot]
-        pid = int(ring["worker_tid"]) or self._server_now(vm, slot).pid
+        pid = int(ring["worker_tid"]) or self._server_now(vm, slot)
         uncalled = suspicion.kind is SuspicionKind.UNCALLED
         first, first_ns = self._look_at_server(slot, pid), watch.clock.now_ns()
         # What is offered stays so until it is taken: it can be read while we wait.
@@ -140,16 +140,16 @@ class BackEndCase:
         await asyncio.sleep(STEP_SECONDS)
         return self._reach.out_of_kvm(vm)
 
-    def server_of(self, vm: Vm, slot: int, held: Mapping[int, Descriptors]) -> BackEnd:
-        """Who else holds a ring's eventfd; the VMM itself if nobody does."""
+    def server_of(self, vm: Vm, slot: int, held: Mapping[int, Descriptors]) -> int:
+        """Which other process holds a ring's eventfd; the VMM itself if none does."""
         which = self._eventfd_id(slot)
         self._fds[slot] = held[vm.pid].eventfds.get(which, -1)
         for back_end in vm.back_ends:
             if back_end.pid in held and which in held[back_end.pid].eventfds:
-                return back_end
-        return BackEnd(vm.pid, program_of(self._watch.proc, vm.pid))
+                return back_end.pid
+        return vm.pid
 
-    def _server_now(self, vm: Vm, slot: int) -> BackEnd:
+    def _server_now(self, vm: Vm, slot: int) -> int:
         pids = vm.pid, *(b.pid for b in vm.back_ends)
         held = {pid: read_descriptors(self._watch.proc, pid) for pid in pids}
         return self.server_of(vm, slot, held)
