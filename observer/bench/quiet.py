@@ -16,7 +16,15 @@ from observer.errors import ProgramError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["DaemonCost", "Threads", "armed_seconds", "memory_mib", "watch_quietly"]
+__all__ = [
+    "DaemonCost",
+    "Threads",
+    "armed_seconds",
+    "at_rest",
+    "memory_mib",
+    "wait_until_settled",
+    "watch_quietly",
+]
 
 QUIET_SECONDS = 30.0
 SETTLED_SECONDS = 3.0
@@ -71,6 +79,12 @@ def threads_of(pid: int, proc: Path = Path("/proc")) -> Threads:
     return Threads(wakeups, cpu_ns, count)
 
 
+def at_rest(before: Threads, after: Threads, seconds: float) -> bool:
+    """Say whether it had little to do: a long computation has no wake-ups either."""
+    wakeups, cpu_ns = after.wakeups - before.wakeups, after.cpu_ns - before.cpu_ns
+    return wakeups < 10 * seconds and cpu_ns < seconds * SECOND / 50
+
+
 def wait_until_settled(
     pid: int, deadline_s: float = 60.0, proc: Path = Path("/proc")
 ) -> None:
@@ -79,7 +93,7 @@ def wait_until_settled(
     while time.monotonic() < deadline:
         before = threads_of(pid, proc)
         time.sleep(SETTLED_SECONDS)
-        if threads_of(pid, proc).wakeups - before.wakeups < 10 * SETTLED_SECONDS:
+        if at_rest(before, threads_of(pid, proc), SETTLED_SECONDS):
             return
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from observer.bench.quiet import Threads, armed_seconds, memory_mib, threads_of
+from observer.bench.quiet import Threads, armed_seconds, at_rest, memory_mib, threads_of
 from observer.errors import ProgramError
 
 STATUS = """\
@@ -39,3 +39,12 @@ def test_wakeups_are_summed_over_threads(tmp_path):
         (task / "schedstat").write_text(f"{tid}000 20 30\n")
 
     assert threads_of(7, tmp_path) == Threads(17, 15_000, 2)
+
+
+def test_who_computes_is_not_at_rest():
+    """Neither is who wakes often; what is left of a start is no cost at rest."""
+    before = Threads(100, 5_000_000, 2)
+
+    assert at_rest(before, Threads(129, 60_000_000, 2), 3.0)
+    assert not at_rest(before, Threads(130, 60_000_000, 2), 3.0)
+    assert not at_rest(before, Threads(100, 70_000_000, 2), 3.0)
