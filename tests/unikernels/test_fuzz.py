@@ -18,7 +18,7 @@ SOURCES = checkout() / "unikernels"
 SECONDS = 10
 
 
-@pytest.mark.parametrize("fuzzer", ["aoe", "salvage", "vring", "words"])
+@pytest.mark.parametrize("fuzzer", ["aoe", "rules", "salvage", "vring", "words"])
 def test_nonsense_finds_nothing(fuzzer: str, tmp_path: Path) -> None:
     """New input is kept apart from the corpus, which is read only."""
     program = checkout() / "build/unikernels/fuzz" / fuzzer

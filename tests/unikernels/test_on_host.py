@@ -52,6 +52,12 @@ def test_a_part_that_owes_is_reported_from_within(tmp_path: Path) -> None:
     checked(tmp_path, *SANITIZED, "tests/watchdog_test.c", "lib/watchdog.c")
 
 
+def test_a_responder_says_what_memory_shows(tmp_path: Path) -> None:
+    """Late timers and rings, each once; nothing of what is idle, paused or nonsense."""
+    sources = ("tests/rules_test.c", "responder/rules.c")
+    checked(tmp_path, *SANITIZED, "-Iresponder", *sources)
+
+
 def test_images_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     """And small enough."""
     made = []
@@ -61,5 +67,5 @@ def test_images_are_the_same_bytes_each_time(tmp_path: Path) -> None:
         made.append({p.name: p.read_bytes() for p in (tmp_path / name).glob("*.elf")})
 
     assert made[0] == made[1]
-    assert set(made[0]) == {"net.elf", "disk.elf"}
+    assert set(made[0]) == {"net.elf", "disk.elf", "responder.elf"}
     assert all(len(image) <= 64 * 1024 for image in made[0].values())

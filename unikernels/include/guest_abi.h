@@ -34,9 +34,10 @@
 
 /* FAULT, a0: the service that breaks now, as it was told to.  For who times what comes of it. */
 
-#define ABI_SERVICE_TEST 0
-#define ABI_SERVICE_NET	 1
-#define ABI_SERVICE_DISK 2
+#define ABI_SERVICE_TEST      0
+#define ABI_SERVICE_NET	      1
+#define ABI_SERVICE_DISK      2
+#define ABI_SERVICE_RESPONDER 3
 
 #define ABI_MAX_PARTS	2
 #define ABI_NET_NIC	0 /* the uplink's port */
