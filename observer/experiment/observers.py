@@ -144,6 +144,11 @@ DETECTION = {
         patience_s=8,
         agent=True,
     ),
+    "vm-per-vm": ObserverDesign(
+        "a tiny VM for each VM reads its memory every 10 ms",
+        program=("vm_per_vm/vm_per_vm.py",),
+        patience_s=8,
+    ),
     "goshd": ObserverDesign(
         "HyperTap's rule: no activity on a vCPU for 4 s",
         program=("goshd/goshd.py",),
