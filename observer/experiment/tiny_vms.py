@@ -105,7 +105,12 @@ def _words(name: str, tick_ms: int, *, nic: bool) -> list[str]:
 
 @contextmanager
 def tiny_vms(
-    count: int, folder: Path, tick_ms: int = TICK_MS, *, nic: bool = False
+    count: int,
+    folder: Path,
+    tick_ms: int = TICK_MS,
+    *,
+    nic: bool = False,
+    prefix: str = "tiny",
 ) -> Iterator[list[TinyVm]]:
     """Run so many VMs while the block does; all are up when it begins.
 
@@ -115,10 +120,10 @@ def tiny_vms(
     vms: list[TinyVm] = []
     said, to = os.pipe2(os.O_CLOEXEC)
     os.set_blocking(said, False)
-    log = folder / "tiny.log"
+    log = folder / f"{prefix}.log"
     log.touch()
     try:
-        names = (f"tiny{number}" for number in range(count))
+        names = (f"{prefix}{number}" for number in range(count))
         vms.extend(_start(n, _words(n, tick_ms, nic=nic), to, log) for n in names)
         _wait_until_up(said, count, log)
         yield vms
