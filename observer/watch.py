@@ -31,7 +31,7 @@ from observer.model import (
     VerdictKind,
     Vm,
 )
-from observer.news import News
+from observer.news import NEW, News
 from observer.services.record import SPARE
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class Watch:
         silent = []
         for suspicion in self.books.take():
             match suspicion.kind:
-                case SuspicionKind.NOTE_VM | SuspicionKind.NOTE_RING:
+                case SuspicionKind.NOTE_VM:
+                    self.discover(NEW)
+                case SuspicionKind.NOTE_RING:
                     self.discover(suspicion.vm)
                 case SuspicionKind.NOTE_MODULE:
                     self._on_arrival()
@@ -139,7 +141,7 @@ class Watch:
     async def _judge(self, suspicion: Suspicion) -> None:
         vm = self.vms.get(suspicion.vm)
         if vm is None:
-            await self.discover(suspicion.vm).wait()
+            await self.discover(NEW).wait()
             if self._is_of_the_dead(suspicion):
                 return
             vm = self.vms.get(suspicion.vm) or Vm(
@@ -209,19 +211,18 @@ class Watch:
         """
         return self._news.tell(vm_slot)
 
-    def _is_news(self, pid: int, vm_slot: int) -> bool:
-        vm = self.vms.get(vm_slot)
-        return vm is None or vm.pid != pid
-
     async def _settle(self, news: set[int | None]) -> None:
         """Read those that there is news of; None is of all."""
         slots = np.flatnonzero(self.books.vms["tgid"])
         pids = {int(self.books.vms[s]["tgid"]): int(s) for s in slots}
+        known = {slot: vm.pid for slot, vm in self.vms.items()}
         wanted = {
             pid: slot
             for pid, slot in pids.items()
-            if None in news or slot in news or self._is_news(pid, slot)
+            if news & {None, slot} or known.get(slot) != pid
         }
+        if not wanted and None not in news:
+            return
         words = self.proc, wanted, self._known, pids
         read, held = await asyncio.to_thread(read_vms, *words)
         tgids = self.books.vms["tgid"]  # one may have been buried meanwhile
@@ -383,7 +384,7 @@ class Watch:
         loop = asyncio.get_running_loop()
         loop.add_reader(self.books.fileno(), self.hear)
         try:
-            await self._settle({None})
+            await self._news.read({None})
             self.hear()
             self._find_ended()
             self._on_settled()

@@ -97,6 +97,8 @@ def test_a_new_vm_or_ring_costs_no_look_at_the_other_vms(
         scene.add_vm(2, "vm2")
         scene.raise_(SuspicionKind.NOTE_VM, 2)
         await scene.settled()
+        scene.raise_(SuspicionKind.NOTE_VM, 1)
+        await scene.settled()
         scene.raise_(SuspicionKind.NOTE_RING, 1)
         await scene.settled()
         scene.watch.discover()
