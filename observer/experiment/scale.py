@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "Watched", "scale_rows", "up_and_down", "watched"]
 
-SEEN_SECONDS = 60.0
+SEEN_SECONDS = 240.0
 LATE_SECONDS = 30.0
 
 
