@@ -71,6 +71,8 @@ class Life:
         self.guest, self._pid = guest, pid
         self._monitor = LineSocket(guest.files.qmp, greets=True)
         self._misses = Misses()
+        self._has_answered = False
+        """A VMM that makes its devices does not answer yet."""
 
     def close(self) -> None:
         """Let go of its monitor."""
@@ -83,12 +85,13 @@ class Life:
     def look(self, deadline: float) -> Sight:
         """What there is to see, its answer being waited for until a deadline."""
         answer = self._monitor.answer(deadline)
+        self._has_answered |= answer is not None
         back_end = ABSENT
         with suppress(ProgramError):  # its file says who it is, also after a restart
             back_end = look_at_task(PROC / str(self.guest.disk_pid))
         return Sight(
             look_at_task(PROC / str(self._pid)),
-            answer is not None,
+            answer is not None or not self._has_answered,
             back_end,
             answer["return"]["status"] if answer else "unknown",
         )

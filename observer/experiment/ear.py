@@ -7,18 +7,20 @@ import random
 import sys
 import time
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.bench.quiet import wait_until_settled
+from observer.config import Policy
 from observer.demo.voice import ARMED, START_SECONDS, heard, observer_running
 from observer.errors import DeadlineError, ProgramError
 from observer.experiment.cost import KERNEL, design_processes, measured
 from observer.guests.waiting import wait_until
+from observer.kernel.pins import unpin_all
 from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from observer.demo.voice import Voice
     from observer.experiment.cost import Cost
@@ -121,14 +123,21 @@ class Ear:
         return found
 
 
+def _forget_books() -> None:
+    root = Path(Policy().paths.bpffs)
+    for its in (root, root.with_name(f"{root.name}-scanning")):
+        unpin_all(its)
+
+
 @contextmanager
-def design_heard(
-    design: ObserverDesign, notes: Path, options: tuple[str, ...] = ()
-) -> Iterator[Voice | None]:
+def design_heard(design: ObserverDesign, notes: Path) -> Iterator[Voice | None]:
     """Run a design while the block does, and hear it; None: nobody watches."""
     if design.daemon is not None:
-        with observer_running(notes, *design.daemon, *options) as voice:
-            yield voice
+        try:
+            with observer_running(notes, *design.daemon) as voice:
+                yield voice
+        finally:
+            _forget_books()  # one that was killed leaves them to the next
     elif design.program:
         file, *its = design.program
         argv = (sys.executable, str(checkout() / "experiments" / file), *its)
