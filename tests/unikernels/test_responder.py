@@ -73,6 +73,12 @@ def test_it_finds_what_goes_wrong(memory: mmap.mmap, responder: ServiceVm) -> No
     struct.pack_into("<H", memory, AVAIL + 2, 3)
     assert responder.control.hear(_found) == "found backend 0 3"
 
+    struct.pack_into("<Q", memory, CLOCK, 1004 * MS)
+    struct.pack_into("<Q", memory, DEVICE + 24, 2**63 - 1)
+    struct.pack_into("<H", memory, USED + 2, 3)
+    struct.pack_into("<H", memory, AVAIL + 4 + 2 * RING, 3)
+    assert responder.control.hear(_found) == "found well 0 0"
+
     struct.pack_into("<I", memory, PANIC, 0)
     assert responder.control.hear(_found) == "found panic 0 0"
 

@@ -20,9 +20,9 @@ static struct watch watch;
 static struct service service;
 static bool watching;
 
-static const char *const names[] = {
+static const char *const names[NR_FINDINGS] = {
 	[FOUND_PANIC] = "panic",     [FOUND_ALL] = "all",     [FOUND_VCPU] = "vcpu",
-	[FOUND_BACKEND] = "backend", [FOUND_GUEST] = "guest",
+	[FOUND_BACKEND] = "backend", [FOUND_GUEST] = "guest", [FOUND_WELL] = "well",
 };
 
 static void say_finding(enum finding finding, u32 which, u64 value)
