@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.timeout(400),
 ]
 
-WATCHED_SECONDS, SAID_SECONDS, QUIET_SECONDS = 60.0, 10.0, 3.0
+WATCHED_SECONDS, SAID_SECONDS, QUIET_SECONDS = 60.0, 10.0, 2.0
 
 
 def _responders() -> bool:
@@ -39,9 +39,9 @@ def _responders() -> bool:
     return not subprocess.run(argv, stdout=subprocess.DEVNULL, check=False).returncode
 
 
-@pytest.fixture
-def guests(image: GuestImage) -> Iterator[tuple[Guest, Guest]]:
-    """Two that are up."""
+@contextmanager
+def _two_guests(image: GuestImage) -> Iterator[tuple[Guest, Guest]]:
+    """Two that are up, which boot side by side."""
     with ExitStack() as stack:
         specs = [GuestSpec(f"seen{k}", subnet=210 + k) for k in range(2)]
         one, other = (
@@ -53,12 +53,15 @@ def guests(image: GuestImage) -> Iterator[tuple[Guest, Guest]]:
 
 
 def test_a_guest_that_fails_is_seen_in_its_memory(
-    guests: tuple[Guest, Guest],
+    image: GuestImage,
     design: Callable[..., AbstractContextManager[Voice]],
 ) -> None:
     """A quiet one and a paused one are well; one that panics or spins is not."""
-    panics, spins = guests
-    with design("vm_per_vm/vm_per_vm.py") as voice:
+    with (
+        design("vm_per_vm/vm_per_vm.py") as voice,
+        _two_guests(image) as guests,
+    ):
+        panics, spins = guests
         wait_until(
             lambda: all(f"vm: {guest.name} (" in voice.notes() for guest in guests),
             WATCHED_SECONDS,
