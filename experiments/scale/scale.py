@@ -18,7 +18,7 @@ import msgspec
 
 from observer.analysis.tables import write_table
 from observer.errors import ObserverError
-from observer.experiment.scale import Plan, scale_rows
+from observer.experiment.scale import VALIDITY, Plan, scale_rows
 from observer.experiment.tiny_vms import TICK_MS
 
 
@@ -39,6 +39,7 @@ def _tell(text: str) -> None:
 @click.option("--turns", default=2, help="Up, down, up…")
 @click.option("--seconds", default=20.0, help="Of each measurement.")
 @click.option("--tick-ms", default=TICK_MS, help="A guest halts for; 0: for good.")
+@click.option("--validity", default=VALIDITY, help="A sign of life is good for.")
 @click.option("--nic", is_flag=True, help="Give each a NIC, so that it can be asked.")
 @click.option("--out", type=click.Path(path_type=Path), help="A Parquet file.")
 def main(  # noqa: PLR0913, PLR0917 - as many as it has options
@@ -47,6 +48,7 @@ def main(  # noqa: PLR0913, PLR0917 - as many as it has options
     turns: int,
     seconds: float,
     tick_ms: int,
+    validity: str,
     nic: bool,  # noqa: FBT001 - click's way
     out: Path | None,
 ) -> None:
@@ -57,6 +59,7 @@ def main(  # noqa: PLR0913, PLR0917 - as many as it has options
         turns=turns,
         seconds=seconds,
         tick_ms=tick_ms,
+        validity=validity,
         nic=nic,
     )
     rows: list[dict[str, Any]] = []

@@ -27,11 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from observer.demo.voice import Voice
-    from observer.experiment.tiny_vms import TinyVm
+    from observer.experiment.tiny_vms import TinyVm, TinyVms
 
-__all__ = ["Plan", "Watched", "scale_rows", "up_and_down", "watched"]
+__all__ = ["VALIDITY", "Plan", "Watched", "scale_rows", "up_and_down", "watching"]
 
 SEEN_SECONDS = 240.0
+BATCH = 50
+"""So many VMs come to a host at once."""
+VALIDITY = "5s"
+"""So long a sign of life is good.  Where CPUs are emulated an exit costs fifty times a
+real one's: a thousand guests that halt every 400 ms, as the default has it, would leave
+no CPU to anybody.
+"""
 LATE_SECONDS = 30.0
 
 
@@ -45,6 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
     first_turn: int = 0
     seconds: float = 20.0
     tick_ms: int = TICK_MS
+    validity: str = VALIDITY
     nic: bool = False
 
     def shares(self, vms: int) -> tuple[float, ...]:
@@ -88,16 +96,20 @@ class Watched:
         """Those raised so far of vCPUs and rings."""
         return int(self._vcpus["suspicions"].sum() + self._rings["suspicions"].sum())
 
-    def wait_until_all_known(self, vms: Sequence[TinyVm]) -> None:
-        """Return once each has its name, and each vCPU and ring its cell."""
-        wanted = len(vms), len(vms) * VCPUS, len(vms) * RINGS
-        for vm in vms:
-            vm.kick_every_ring()
+    def take_in(self, vms: TinyVms, count: int) -> None:
+        """Start VMs until there are so many; each vCPU and ring has its cell then."""
+        while missing := count - len(vms.all):
+            for vm in vms.start(min(missing, BATCH)):
+                vm.kick_every_ring()
+            self._wait_until_known(len(vms.all))
+
+    def _wait_until_known(self, vms: int) -> None:
+        wanted = vms, vms * VCPUS, vms * RINGS
         try:
             wait_until(
                 lambda: (
                     self.known() == wanted
-                    and self.voice.notes().count(" is watched") >= len(vms)
+                    and self.voice.notes().count(" is watched") >= vms
                 ),
                 SEEN_SECONDS,
                 f"{wanted} VMs, vCPUs and rings were known",
@@ -106,39 +118,37 @@ class Watched:
             said = self.voice.notes()[-300:]
             raise ProgramError(f"{e.message} Known were {self.known()}; {said}") from e
 
+    def wait_until_at_rest(self) -> None:
+        """Return once it has nothing to do."""
+        wait_until_settled(self.pid, SEEN_SECONDS)
+
 
 @contextmanager
-def watched(
-    vms: Sequence[TinyVm], folder: Path, tell: Callable[[str], None]
-) -> Iterator[Watched]:
-    """A fresh daemon, which knows all and has nothing to do when the block begins."""
-    began = time.monotonic()
-
-    def took(what: str) -> None:
-        tell(f"{len(vms)} VMs: {what} after {time.monotonic() - began:.1f} s")
-
-    with observer_running(folder / "observer.log") as voice:
-        took("armed")
-        daemon = Watched(voice)
-        daemon.wait_until_all_known(vms)
-        took("all known")
-        wait_until_settled(daemon.pid, SEEN_SECONDS)
-        took("at rest")
-        yield daemon
+def watching(folder: Path, validity: str = VALIDITY) -> Iterator[Watched]:
+    """A fresh daemon, armed when the block begins."""
+    policy = folder / "observer.toml"
+    policy.write_text(f'[limits]\nvalidity = "{validity}"\n')
+    with observer_running(folder / "observer.log", "--config", str(policy)) as voice:
+        yield Watched(voice)
 
 
 def scale_rows(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Rows of `scale.parquet`, each number of VMs with a fresh daemon."""
     for turn, count in up_and_down(plan.counts, plan.turns, plan.first_turn):
-        with tempfile.TemporaryDirectory(prefix="observer-scale-") as made:
-            folder, began = Path(made), time.monotonic()
-            with tiny_vms(count, folder, plan.tick_ms, nic=plan.nic) as vms:
-                tell(f"{count} VMs: up in {time.monotonic() - began:.1f} s")
-                with watched(vms, folder, tell) as daemon:
-                    for share in plan.shares(count):
-                        late = vms[: round(share * count)]
-                        with _late(late, daemon.voice):
-                            yield _measure(daemon, count, share, turn, plan.seconds)
+        with (
+            tempfile.TemporaryDirectory(prefix="observer-scale-") as made,
+            tiny_vms(Path(made), plan.tick_ms, nic=plan.nic) as vms,
+            watching(Path(made), plan.validity) as daemon,
+        ):
+            began = time.monotonic()
+            daemon.take_in(vms, count)
+            known = time.monotonic()
+            daemon.wait_until_at_rest()
+            rest_s = time.monotonic() - known
+            tell(f"{count} VMs: known in {known - began:.1f} s, rest {rest_s:.1f} s on")
+            for share in plan.shares(count):
+                with _late(vms.all[: round(share * count)], daemon.voice):
+                    yield _measure(daemon, count, share, turn, plan.seconds)
 
 
 @contextmanager

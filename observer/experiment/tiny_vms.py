@@ -11,21 +11,20 @@ import os
 import signal
 import subprocess
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from observer.errors import HostError, ProgramError
 from observer.guests.waiting import wait_until
 from observer.testbed.nested import checkout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["RINGS", "TICK_MS", "VCPUS", "TinyVm", "program", "tiny_vms"]
+__all__ = ["RINGS", "TICK_MS", "VCPUS", "TinyVm", "TinyVms", "program", "tiny_vms"]
 
 VCPUS, RINGS = 4, 8
-TICK_MS = 300
-"""A guest that halts so often gives its signs of life in time, unasked."""
+TICK_MS = 2000
 START_SECONDS = 300.0
 
 
@@ -69,68 +68,70 @@ class TinyVm:
         """End its VMM."""
         self._process.kill()
 
-    def end(self) -> None:
-        """End it, and wait until it is gone."""
+    def wait(self) -> None:
+        """Return once it is gone."""
         self._process.wait()
 
 
-def _start(name: str, words: Sequence[str], stdout: int, log: Path) -> TinyVm:
-    argv = [str(program()), "-name", f"guest={name}", *words]
-    with log.open("ab") as errors:
+class TinyVms:
+    """Those of a host, in the order in which they were started."""
+
+    def __init__(self, folder: Path, tick_ms: int, *, nic: bool) -> None:
+        self.all: list[TinyVm] = []
+        self._log, self._tick_ms, self._nic = folder / "tiny.log", tick_ms, nic
+        self._up = 0
+        self._said, self._to = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._said, False)
+
+    def start(self, count: int) -> list[TinyVm]:
+        """Start so many more; all are up when it returns."""
+        new = range(len(self.all), len(self.all) + count)
+        with self._log.open("ab") as errors:
+            self.all.extend(self._start(f"tiny{number}", errors) for number in new)
+        wait_until(self._all_are_up, START_SECONDS, f"{len(self.all)} VMs were up")
+        return self.all[new.start :]
+
+    def _start(self, name: str, errors: BinaryIO) -> TinyVm:
+        words = ["-name", f"guest={name}", "-tick", str(self._tick_ms)]
+        words += ["-tap", name] if self._nic else []
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors
+            [str(program()), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=self._to,
+            stderr=errors,
         )
-    return TinyVm(name, process)
+        return TinyVm(name, process)
 
-
-def _wait_until_up(said: int, count: int, log: Path) -> None:
-    """Each says a line; all that were started hold the other end."""
-    lines = 0
-
-    def all_up() -> bool:
-        nonlocal lines
+    def _all_are_up(self) -> bool:
+        """Each says a line; all that were started hold the other end."""
         try:
-            lines += os.read(said, 1 << 16).count(b"\n")
+            self._up += os.read(self._said, 1 << 16).count(b"\n")
         except BlockingIOError:
-            if errors := log.read_text().strip():
-                raise ProgramError(f"A tiny VM ended: {errors[-300:]}") from None
-        return lines == count
+            if said := self._log.read_text().strip():
+                raise ProgramError(f"A tiny VM ended: {said[-300:]}") from None
+        return self._up == len(self.all)
 
-    wait_until(all_up, START_SECONDS, f"{count} tiny VMs were up")
-
-
-def _words(name: str, tick_ms: int, *, nic: bool) -> list[str]:
-    return ["-tick", str(tick_ms), *(("-tap", name) if nic else ())]
+    def end(self) -> None:
+        """End all of them, side by side: it takes the kernel a while."""
+        for vm in self.all:
+            vm.kill()
+        for vm in self.all:
+            vm.wait()
+        os.close(self._said)
+        os.close(self._to)
 
 
 @contextmanager
 def tiny_vms(
-    count: int,
-    folder: Path,
-    tick_ms: int = TICK_MS,
-    *,
-    nic: bool = False,
-    prefix: str = "tiny",
-) -> Iterator[list[TinyVm]]:
-    """Run so many VMs while the block does; all are up when it begins.
+    folder: Path, tick_ms: int = TICK_MS, *, nic: bool = False
+) -> Iterator[TinyVms]:
+    """A host of none yet; those that are started end with the block.
 
     Their guests halt for `tick_ms`, with 0 for good; with `nic` vhost serves two of
     the rings, and each has a tap of its name.
     """
-    vms: list[TinyVm] = []
-    said, to = os.pipe2(os.O_CLOEXEC)
-    os.set_blocking(said, False)
-    log = folder / f"{prefix}.log"
-    log.touch()
+    vms = TinyVms(folder, tick_ms, nic=nic)
     try:
-        names = (f"{prefix}{number}" for number in range(count))
-        vms.extend(_start(n, _words(n, tick_ms, nic=nic), to, log) for n in names)
-        _wait_until_up(said, count, log)
         yield vms
     finally:
-        for vm in vms:
-            vm.kill()
-        for vm in vms:
-            vm.end()
-        os.close(said)
-        os.close(to)
+        vms.end()

@@ -15,6 +15,7 @@
 #define APIC_PERIODIC	0x20000
 #define APIC_BY_ONE	0xb
 #define RING_INDEX	2
+#define MSR_KVM_PV_EOI_EN 0x4b564d04
 
 	.section .rodata
 	.code32
@@ -26,6 +27,10 @@ guest_code:
 	movl	$APIC_BY_ONE, APIC_DIVIDE(%ebp)
 	mov	%esi, APIC_COUNT(%ebp)
 	mov	%eax, %edi
+	lea	PV_EOI + 1(,%edi,4), %eax	/* 1: enabled */
+	xor	%edx, %edx
+	mov	$MSR_KVM_PV_EOI_EN, %ecx
+	wrmsr
 wait:	cli
 	test	%edi, %edi
 	jnz	sleep			/* only the first vCPU drives the rings */
@@ -49,7 +54,9 @@ guest_receive:
 	add	$RING_ENTRIES, %cx
 	movw	%cx, RX_AVAIL + RING_INDEX
 guest_wake:
+	btrl	$0, PV_EOI(,%edi,4)	/* where KVM set it, to take it back saves an exit */
+	jc	done
 	movl	$0, APIC_EOI(%ebp)
-	iret
+done:	iret
 guest_end:
 	.section .note.GNU-stack, "", @progbits

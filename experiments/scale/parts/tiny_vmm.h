@@ -10,6 +10,7 @@
 #define GDT	     0x0
 #define IDT	     0x100
 #define TO_KICK	     0x400 /* one bit for each ring that the guest is to kick */
+#define PV_EOI	     0x500 /* a word for each vCPU, see MSR_KVM_PV_EOI_EN of KVM */
 #define CODE	     0x1000
 #define STACKS	     0x2000
 #define RX_DESC	     0x3000
