@@ -40,7 +40,6 @@ def _tell(text: str) -> None:
 @click.option("--seconds", default=20.0, help="Of each measurement.")
 @click.option("--tick-ms", default=TICK_MS, help="A guest halts for; 0: for good.")
 @click.option("--validity", default=VALIDITY, help="A sign of life is good for.")
-@click.option("--nic", is_flag=True, help="Give each a NIC, so that it can be asked.")
 @click.option("--out", type=click.Path(path_type=Path), help="A Parquet file.")
 def main(  # noqa: PLR0913, PLR0917 - as many as it has options
     vms: str,
@@ -49,7 +48,6 @@ def main(  # noqa: PLR0913, PLR0917 - as many as it has options
     seconds: float,
     tick_ms: int,
     validity: str,
-    nic: bool,  # noqa: FBT001 - click's way
     out: Path | None,
 ) -> None:
     """Measure the observer beside that many VMs."""
@@ -60,7 +58,6 @@ def main(  # noqa: PLR0913, PLR0917 - as many as it has options
         seconds=seconds,
         tick_ms=tick_ms,
         validity=validity,
-        nic=nic,
     )
     rows: list[dict[str, Any]] = []
     try:

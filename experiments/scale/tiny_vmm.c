@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /* tiny_vmm.c: a VMM of some 100 KiB with a guest of a page, so that a host carries a thousand VMs.
  *
- *   tiny_vmm -name guest=NAME [-tick MS] [-tap TAP]
+ *   tiny_vmm -name guest=NAME [-tick MS]
  *
  * Everything that an observer can see of a VM is real: vCPUs in KVM_RUN that halt, doorbells by
  * ioeventfd, interrupts by irqfd.  Only the machine round it is missing.  The guest halts; its
  * first vCPU is woken by its own timer every MS milliseconds, or by nothing.  The main thread
- * serves the rings: it reads a kick and calls the guest.  With a tap, two of the rings are those
- * of a NIC, served by vhost.
+ * serves the rings: it reads a kick and calls the guest.
  *
  *   SIGUSR1  the guest kicks every ring once, which is how an observer gets to know them
  *   SIGUSR2  the guest kicks the last ring and is not served, until the next SIGUSR2
@@ -33,28 +32,33 @@
 #include "parts/tiny_vmm.h"
 
 #define VCPUS	    4
+#define RINGS	    8
 #define STACK_BYTES 256
 #define THREAD_KIB  64
 #define FIRST_GSI   24 /* behind the pins of the IOAPIC */
 #define LAPIC_HZ    1000000000u
 
 /* parts/guest.S */
-extern const char guest_code[], guest_receive[], guest_wake[], guest_end[];
+extern const char guest_code[], guest_wake[], guest_end[];
 
 struct vcpu {
 	int fd;
 	const struct kvm_run *run;
 };
 
+struct ring {
+	int kick, call;
+};
+
 static const char *name = "tiny";
 
-void die(const char *what)
+static void die(const char *what)
 {
 	fprintf(stderr, "%s: %s: %s\n", name, what, strerror(errno));
 	_exit(1);
 }
 
-int call(int fd, unsigned long request, void *argument, const char *what)
+static int call(int fd, unsigned long request, void *argument, const char *what)
 {
 	int got = ioctl(fd, request, argument);
 
@@ -93,7 +97,6 @@ static uint8_t *make_memory(int vm)
 	memcpy(memory + CODE, guest_code, (size_t)(guest_end - guest_code));
 	put_gate(memory, TIMER, guest_wake);
 	put_gate(memory, CALL, guest_wake);
-	put_gate(memory, RECEIVE, guest_receive);
 	region.userspace_addr = (uintptr_t)memory;
 	call(vm, KVM_SET_USER_MEMORY_REGION, &region, "KVM_SET_USER_MEMORY_REGION");
 	return memory;
@@ -111,7 +114,7 @@ static void route_calls(int vm)
 		routes.entries[i].gsi = FIRST_GSI + i;
 		routes.entries[i].type = KVM_IRQ_ROUTING_MSI;
 		routes.entries[i].u.msi.address_lo = 0xfee00000u | (i % VCPUS) << 12;
-		routes.entries[i].u.msi.data = i ? CALL : RECEIVE;
+		routes.entries[i].u.msi.data = CALL;
 	}
 	call(vm, KVM_SET_GSI_ROUTING, &routes, "KVM_SET_GSI_ROUTING");
 }
@@ -157,7 +160,7 @@ static void set_registers(int vcpu, unsigned number, unsigned tick_ms)
 	sregs.gdt.base = GDT;
 	sregs.gdt.limit = 3 * 8 - 1;
 	sregs.idt.base = IDT;
-	sregs.idt.limit = 8 * (RECEIVE + 1) - 1;
+	sregs.idt.limit = 8 * (CALL + 1) - 1;
 	sregs.cr0 |= 1;
 	call(vcpu, KVM_SET_SREGS, &sregs, "KVM_SET_SREGS");
 	call(vcpu, KVM_SET_REGS, &regs, "KVM_SET_REGS");
@@ -235,7 +238,7 @@ static bool obey(int orders, uint8_t *memory, const struct ring *rings, bool ser
 	return !serves;
 }
 
-static void serve(int orders, uint8_t *memory, const struct ring *rings, unsigned first)
+static void serve(int orders, uint8_t *memory, const struct ring *rings)
 {
 	struct pollfd waits[RINGS + 1];
 	bool serves = true;
@@ -243,13 +246,13 @@ static void serve(int orders, uint8_t *memory, const struct ring *rings, unsigne
 
 	for (;;) {
 		for (unsigned i = 0; i < RINGS; i++)
-			waits[i] = (struct pollfd){ i < first ? -1 : rings[i].kick, POLLIN, 0 };
+			waits[i] = (struct pollfd){ rings[i].kick, POLLIN, 0 };
 		if (!serves)
 			waits[RINGS - 1].fd = -1;
 		waits[RINGS] = (struct pollfd){ orders, POLLIN, 0 };
 		if (poll(waits, RINGS + 1, -1) < 0)
 			die("poll");
-		for (unsigned i = first; i < RINGS; i++)
+		for (unsigned i = 0; i < RINGS; i++)
 			if (waits[i].revents && !eventfd_read(rings[i].kick, &kicks))
 				eventfd_write(rings[i].call, 1);
 		if (waits[RINGS].revents)
@@ -271,8 +274,7 @@ static int take_orders(void)
 
 int main(int argc, char **argv)
 {
-	unsigned tick_ms = 0, first_served = 0;
-	const char *tap = NULL;
+	unsigned tick_ms = 0;
 	struct ring rings[RINGS];
 
 	for (int i = 1; i + 1 < argc; i += 2) {
@@ -280,8 +282,6 @@ int main(int argc, char **argv)
 			name = argv[i + 1];
 		else if (!strcmp(argv[i], "-tick"))
 			tick_ms = (unsigned)strtoul(argv[i + 1], NULL, 10);
-		else if (!strcmp(argv[i], "-tap"))
-			tap = argv[i + 1];
 	}
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL))
 		die("prctl");
@@ -295,12 +295,8 @@ int main(int argc, char **argv)
 	route_calls(vm);
 	for (unsigned i = 0; i < RINGS; i++)
 		make_ring(vm, i, &rings[i]);
-	if (tap) {
-		start_nic(tap, memory, rings);
-		first_served = 2;
-	}
 	for (unsigned i = 0; i < VCPUS; i++)
 		start_vcpu(kvm, vm, i, tick_ms);
 	dprintf(STDOUT_FILENO, "up %s\n", name);
-	serve(orders, memory, rings, first_served);
+	serve(orders, memory, rings);
 }

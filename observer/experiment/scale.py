@@ -53,7 +53,6 @@ class Plan(msgspec.Struct, frozen=True):
     seconds: float = 20.0
     tick_ms: int = TICK_MS
     validity: str = VALIDITY
-    nic: bool = False
 
     def shares(self, vms: int) -> tuple[float, ...]:
         """None is late, and at one number then those shares."""
@@ -137,7 +136,7 @@ def scale_rows(plan: Plan, tell: Callable[[str], None]) -> Iterator[dict[str, An
     for turn, count in up_and_down(plan.counts, plan.turns, plan.first_turn):
         with (
             tempfile.TemporaryDirectory(prefix="observer-scale-") as made,
-            tiny_vms(Path(made), plan.tick_ms, nic=plan.nic) as vms,
+            tiny_vms(Path(made), plan.tick_ms) as vms,
             watching(Path(made), plan.validity) as daemon,
         ):
             began = time.monotonic()

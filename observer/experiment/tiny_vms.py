@@ -76,9 +76,9 @@ class TinyVm:
 class TinyVms:
     """Those of a host, in the order in which they were started."""
 
-    def __init__(self, folder: Path, tick_ms: int, *, nic: bool) -> None:
+    def __init__(self, folder: Path, tick_ms: int) -> None:
         self.all: list[TinyVm] = []
-        self._log, self._tick_ms, self._nic = folder / "tiny.log", tick_ms, nic
+        self._log, self._tick_ms = folder / "tiny.log", tick_ms
         self._up = 0
         self._said, self._to = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._said, False)
@@ -93,7 +93,6 @@ class TinyVms:
 
     def _start(self, name: str, errors: BinaryIO) -> TinyVm:
         words = ["-name", f"guest={name}", "-tick", str(self._tick_ms)]
-        words += ["-tap", name] if self._nic else []
         process = subprocess.Popen(
             [str(program()), *words],
             stdin=subprocess.DEVNULL,
@@ -122,15 +121,12 @@ class TinyVms:
 
 
 @contextmanager
-def tiny_vms(
-    folder: Path, tick_ms: int = TICK_MS, *, nic: bool = False
-) -> Iterator[TinyVms]:
+def tiny_vms(folder: Path, tick_ms: int = TICK_MS) -> Iterator[TinyVms]:
     """A host of none yet; those that are started end with the block.
 
-    Their guests halt for `tick_ms`, with 0 for good; with `nic` vhost serves two of
-    the rings, and each has a tap of its name.
+    Their guests halt for `tick_ms`, with 0 for good.
     """
-    vms = TinyVms(folder, tick_ms, nic=nic)
+    vms = TinyVms(folder, tick_ms)
     try:
         yield vms
     finally:

@@ -14,12 +14,11 @@
 #define APIC_ENABLED	0x100
 #define APIC_PERIODIC	0x20000
 #define APIC_BY_ONE	0xb
-#define RING_INDEX	2
 #define MSR_KVM_PV_EOI_EN 0x4b564d04
 
 	.section .rodata
 	.code32
-	.global guest_code, guest_receive, guest_wake, guest_end
+	.global guest_code, guest_wake, guest_end
 guest_code:
 	mov	$APIC, %ebp
 	movl	$(APIC_ENABLED | 0xff), APIC_SPURIOUS(%ebp)
@@ -48,11 +47,6 @@ sleep:	sti
 	hlt
 	jmp	wait
 
-/* The NIC filled receive buffers, perhaps: all are offered again. */
-guest_receive:
-	movzwl	RX_USED + RING_INDEX, %ecx
-	add	$RING_ENTRIES, %cx
-	movw	%cx, RX_AVAIL + RING_INDEX
 guest_wake:
 	btrl	$0, PV_EOI(,%edi,4)	/* where KVM set it, to take it back saves an exit */
 	jc	done
