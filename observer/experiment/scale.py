@@ -35,7 +35,7 @@ SEEN_SECONDS = 240.0
 BATCH = 50
 """So many VMs come to a host at once."""
 VALIDITY = "5s"
-"""So long a sign of life is good.  Where CPUs are emulated an exit costs fifty times a
+"""So long a sign of life is good.  Where CPUs are emulated an exit costs many times a
 real one's: a thousand guests that halt every 400 ms, as the default has it, would leave
 no CPU to anybody.
 """
