@@ -22,6 +22,7 @@ from target import kernel_orders, memory_of, ring_orders, rings_of
 from observer.errors import ObserverError, ProgramError
 from observer.experiment.comparator import (
     say_armed,
+    say_note,
     say_recovered,
     say_verdict,
     say_watched,
@@ -184,8 +185,7 @@ async def _keep_watching(guest: Guest, life: Life, words: str) -> None:
         try:
             return await _watch(guest, life, words)
         except (ObserverError, TimeoutError, *QMP_GONE) as error:
-            note = f"{life.name} is not watched: {error}"
-            print(note, file=sys.stderr, flush=True)  # noqa: T201 - it is heard
+            say_note(f"{life.name} is not watched: {error}")
         await asyncio.sleep(AGAIN_SECONDS)
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "READY",
     "ends_on_sigterm",
     "say_armed",
+    "say_note",
     "say_outcome",
     "say_ready",
     "say_recovered",
@@ -43,28 +44,29 @@ def ends_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, _end)
 
 
-def _note(text: str) -> None:
+def say_note(text: str) -> None:
+    """Whatever else there is to tell."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - it is heard
 
 
 def say_ready() -> None:
     """A fault may come now."""
-    _note(READY)
+    say_note(READY)
 
 
 def say_armed(seconds: float) -> None:
     """It watches, so long after its start."""
-    _note(f"armed: in {seconds:.3f} s")
+    say_note(f"armed: in {seconds:.3f} s")
 
 
 def say_watched(vm: str, pid: int) -> None:
     """It has found a VM, and watches this life of it."""
-    _note(f"vm: {vm} (pid {pid}) is watched")
+    say_note(f"vm: {vm} (pid {pid}) is watched")
 
 
 def say_recovered(vm: str) -> None:
     """What failed was seen well again: the next failure will be said."""
-    _note(f"recovered: {vm}")
+    say_note(f"recovered: {vm}")
 
 
 def _say(event: msgspec.Struct) -> None:
