@@ -138,10 +138,14 @@ def run(
     from observer.testbed.nested import checkout
 
     if name in (*STUDIES, ALL):
+        if faults:
+            raise UsageError(f"{name} has all its faults: leave --fault out.")
         return run_study(
             name, designs, runs=rounds, seed=seed, quick=quick, out=out, kernel=kernel
         )
     faced = _faced(name, designs, faults)
+    if out is not None and out.is_dir():
+        raise UsageError(f"{out} is a folder: --out of {name} is a file.")
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     path = out or checkout() / f"build/experiment/{name}-{when}.jsonl"
     if not here and not is_kvm_host(_say):

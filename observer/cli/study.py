@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from observer.cli.demo import here_option
-from observer.errors import ObserverError, UsageError
+from observer.errors import DeadlineError, ObserverError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,6 +73,7 @@ def run_study(
     kernel: str,
 ) -> int:
     """All runs that are not there yet; one that fails does not lose the others."""
+    from observer.analysis.run_facts import RUN_FILE
     from observer.demo.place import is_kvm_host, run_in_testbed
     from observer.experiment.plan import bar, sittings
     from observer.experiment.play import folder_of, prepare
@@ -80,7 +81,7 @@ def run_study(
 
     root = (out or checkout() / f"build/{'quick' if quick else 'experiment'}").resolve()
     order = sittings(_designs(name, designs, quick=quick), runs, seed)
-    left = [s for s in order if not (folder_of(root, s) / "run.json").exists()]
+    left = [s for s in order if not (folder_of(root, s) / RUN_FILE).exists()]
     here, failed, began = is_kvm_host(_say), 0, time.monotonic()
     commit = _commit(checkout())
     for done, sitting in enumerate(left):
@@ -115,7 +116,13 @@ def _words(sitting: Sitting, root: Path, commit: str, *, quick: bool) -> list[st
 def _play_here(words: Sequence[str]) -> int:
     """In a process of its own, as in a nested host."""
     argv = (sys.executable, "-m", "observer", *words, "--here")
-    return subprocess.run(argv, check=False, timeout=RUN_SECONDS).returncode
+    try:
+        return subprocess.run(argv, check=False, timeout=RUN_SECONDS).returncode
+    except subprocess.TimeoutExpired as e:
+        raise DeadlineError(
+            f"It did not end in {RUN_SECONDS:g} s, and was killed: see which guests "
+            "it left (observer guest list)."
+        ) from e
 
 
 @click.command(hidden=True)

@@ -219,8 +219,7 @@ def play(
     """Play a run and leave its folder, or the folders of all that shared a boot."""
     began = time.monotonic()
     facts = _facts(sitting, commit)
-    whole = folder_of(root, sitting)
-    with _room(whole), TemporaryDirectory(prefix="observer-notes-", dir=RUN) as made:
+    with TemporaryDirectory(prefix="observer-notes-", dir=RUN) as made:
         notes = Path(made) / NOTES
         if sitting.experiment == "overhead":
             found = _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
@@ -243,7 +242,9 @@ def play(
             own_facts = msgspec.structs.replace(
                 facts, design=name, does=does, seconds=took_s
             )
-            _leave(folder_of(root, own), own_facts, found[name], notes)
+            whole = folder_of(root, own)
+            with _room(whole):
+                _leave(whole, own_facts, found[name], notes)
 
 
 @contextmanager

@@ -38,6 +38,8 @@ def test_all_that_can_be_run_is_listed() -> None:
         (("net-failure", "--design", "no-such"), "no no-such"),
         (("net-failure", "--fault", "disk-hang"), "no disk-hang"),
         (("net-failure", "--design", "linux-vm", "--fault", "nic-hang"), "None of"),
+        (("net-failure", "--out", "/"), "is a folder"),
+        (("detection", "--fault", "vmm-crash"), "leave --fault out"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_starts(
