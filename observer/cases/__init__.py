@@ -219,11 +219,9 @@ class Cases:
                 return not bool(np.any(late))
             case VerdictKind.SERVICE_HUNG | VerdictKind.PART_HUNG:
                 return self._services.recovered(vm_slot, verdict)
-            case (
-                VerdictKind.BACKEND_CRASHED
-                | VerdictKind.VMM_CRASHED
-                | VerdictKind.SERVICE_CRASHED
-            ):
+            case VerdictKind.SERVICE_CRASHED:
+                return False  # it may panic long before its vCPU falls: one end
+            case VerdictKind.BACKEND_CRASHED | VerdictKind.VMM_CRASHED:
                 return is_event(verdict) or self._is_served_again(vm_slot, verdict)
             case _:
                 owes = owing_rings(books, vm_slot, since)

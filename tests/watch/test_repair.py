@@ -15,6 +15,7 @@ import pytest
 from observer.clock import MS, SECOND
 from observer.config import Policy
 from observer.inventory.vmm import read_vms
+from observer.kernel.exits import EXIT_REASON_TRIPLE_FAULT, ISA_VMX
 from observer.loops.policy import RepairPolicy
 from observer.model import Suspicion, SuspicionKind, Verdict, VerdictKind, Vm
 
@@ -103,6 +104,32 @@ def test_a_crash_that_is_told_once_has_not_ended(scene: Scene) -> None:
 
     assert ended == [stopped]
     assert not scene.watch.open
+
+
+async def looked_at(scene: Scene) -> None:
+    """Let the cases end, and not the looks at a verdict that lasts."""
+    scene.watch.hear()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()}, timeout=30)
+
+
+def test_a_service_that_panics_and_then_falls_has_one_end(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where open verdicts are looked at in between."""
+    scene.add_vm(0, "net")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    services = scene.watch._looks._services  # noqa: SLF001 - it has no folders here
+    monkeypatch.setattr(services, "is_service", lambda _: True)
+    scene.books.services[0]["panicked"] = 1
+
+    for isa, reason in ((0, 0), (ISA_VMX, EXIT_REASON_TRIPLE_FAULT)):
+        scene.books.vcpus[0]["isa"], scene.books.vcpus[0]["reason"] = isa, reason
+        scene.raise_(SuspicionKind.FELL, 0)
+        asyncio.run(looked_at(scene))
+        scene.watch.close_paid()
+    assert [v.kind for v in scene.said] == [VerdictKind.SERVICE_CRASHED]
+    assert not [text for kind, text in scene.notes if kind == "recovered"]
 
 
 def test_a_spare_that_works_says_nothing_of_the_one_that_serves(
