@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VALIDITY", "Plan", "Watched", "scale_rows", "up_and_down", "watching"]
 
-SEEN_SECONDS = 240.0
+SEEN_SECONDS = 30.0
+"""A batch of VMs is known by then, and the daemon at rest; it takes some 3 s."""
 BATCH = 50
 """So many VMs come to a host at once."""
 VALIDITY = "5s"
