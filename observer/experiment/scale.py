@@ -85,6 +85,8 @@ class Watched:
                 raise ProgramError(f"{books / name} is missing: the daemon is gone.")
             found[name] = map_cells(fd, cell, LIMITS[name])
         self._vms, self._vcpus, self._rings = found.values()
+        if any(others := self.known()):
+            raise ProgramError(f"There are {others} VMs, vCPUs and rings of others.")
 
     def known(self) -> tuple[int, int, int]:
         """VMs, vCPUs and rings in the books."""

@@ -77,7 +77,7 @@ def _listens(process, name):
     return name in guest_names()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guest(image):  # noqa: ARG001 - it builds here, where a failure is plain to see
     """Keep a guest with two vCPUs up, for tests that leave it as it was."""
     argv = [*OBSERVER, "guest", "up", "lasting", "--vcpus", "2"]
