@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from observer.analysis.order import DESIGNS, OBSERVER_FAULTS, in_order
+from observer.analysis.order import DESIGNS, OBSERVER_FAULTS, SILENT, in_order
 from observer.analysis.statistics import (
     Interval,
     median_interval,
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["LATENCIES", "latency", "latency_per_run", "overhead"]
 
 LATENCIES = ("mean_ms", "p95_ms", "p99_ms")
-SILENT = ("idle", "busy", "boot", "paused", "snapshot", "migrating", "host-overload")
 BASE = "none"
 """What the others are compared with."""
 

@@ -15,6 +15,7 @@ __all__ = [
     "OBSERVER_FAULTS",
     "OURS",
     "OUR_CARE",
+    "SILENT",
     "in_order",
 ]
 
@@ -34,12 +35,16 @@ DESIGNS = (
     *(*OUR_CARE, "tfd-xen-like", "xoar-like", "linux-vm"),
 )
 OBSERVER_FAULTS = ("observer-crash", "observer-stop")
+SILENT = (
+    *("idle", "busy", "link-down", "boot"),
+    *("paused", "snapshot", "migrating", "host-overload"),
+)
 CASES = (
     *("vmm-crash", "vmm-stop", "backend-crash", "backend-hang", "backend-starved"),
     *("lost-kick", "lost-call", "guest-panic", "guest-irqoff-spin", "guest-halt"),
     *("vcpu-lockup", "nic-hang", "netback-hang", "service-crash", "service-hang"),
     *("disk-hang", "target-hang", "all-services-crash", *OBSERVER_FAULTS),
-    *("idle", "busy", "boot", "paused", "snapshot", "migrating", "host-overload"),
+    *SILENT,
 )
 
 

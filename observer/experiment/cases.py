@@ -61,7 +61,7 @@ CASES = {
     )
 }
 """By their names, each on the guest that has as many vCPUs as it needs."""
-SILENT = ("idle", "busy", "paused", "snapshot", "host-overload")
+SILENT = ("idle", "busy", "link-down", "paused", "snapshot", "host-overload")
 """Beside `boot`, which each life of a guest begins with."""
 
 

@@ -61,6 +61,12 @@ GUEST_FAULTS = {
         passing=True,
         silent=True,
     ),
+    "link-down": Fault(
+        "Have {guest.name} take its network down.",
+        orders.link_down,
+        passing=True,
+        silent=True,
+    ),
     "boot": Fault(
         "Boot another guest like {guest.name}.",
         planned.boot,

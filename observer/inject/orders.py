@@ -14,6 +14,7 @@ __all__ = [
     "be_busy",
     "be_idle",
     "halt",
+    "link_down",
     "lock_up",
     "lose_call",
     "lose_kick",
@@ -64,3 +65,9 @@ def be_busy(guest: Guest, stack: ExitStack) -> int:
     guest.order("busy net")
     guest.order("busy disk")
     return effect_ns
+
+
+def link_down(guest: Guest, stack: ExitStack) -> int:
+    """Have the guest take its network down, and up in the end."""
+    stack.callback(guest.order, "link up")
+    return guest.order("link down")

@@ -4,7 +4,7 @@ from click.testing import CliRunner
 from observer.cli.inject import inject
 from observer.inject.faults import GUEST_FAULTS
 
-SILENT = {"idle", "busy", "boot", "paused", "snapshot", "host-overload"}
+SILENT = {"idle", "busy", "link-down", "boot", "paused", "snapshot", "host-overload"}
 FAULTS = {
     *("vmm-crash", "vmm-stop", "backend-crash", "backend-hang", "backend-starved"),
     *("guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"),

@@ -46,6 +46,11 @@ def _still(measure, seconds=0.5):
     return measure() == before
 
 
+def _answers(guest):
+    argv = ["busybox", "ping", "-q", "-c", "1", "-W", "1", guest.spec.guest_address]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
 def test_an_order_is_answered(guest):
     """The control port gives the time of the answer on the host's clock."""
     before = time.monotonic_ns()
@@ -74,6 +79,15 @@ def test_an_idle_guest_sends_nothing(guest, seen):
     wait_until(lambda: _still(seen.packets_from, LAST_WORD_SECONDS), SECONDS, "rest")
 
     assert _still(seen.packets_from)
+
+
+def test_a_guest_without_a_network_obeys_and_has_it_back(guest):
+    """Orders do not come that way."""
+    wait_until(lambda: _answers(guest), SECONDS, "it answered")
+    with inject("link-down", guest, GUEST_FAULTS):
+        assert not _answers(guest)
+        guest.order("ping")
+    wait_until(lambda: _answers(guest), SECONDS, "it answered again")
 
 
 def test_a_paused_guest_goes_on(guest, seen):
