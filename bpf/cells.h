@@ -35,9 +35,14 @@ struct vm_cell {
 	__u32 exit_code;	       /* as wait(2) has it */
 	__u16 rings[MAX_RINGS_PER_VM]; /* ring slots + 1; 0: none */
 	__u32 nr_rings;
-	__u16 flags;	 /* enum vm_flag */
-	__u16 hushed;	 /* user: 1 raises no suspicion of the guest, until its next sign */
-	__u64 looked_ns; /* when its rings were last looked at for a kick that was lost */
+	__u16 flags;	  /* enum vm_flag */
+	__u16 hushed;	  /* user: 1 raises no suspicion of the guest, until its next sign */
+	__u64 looked_ns;  /* when its rings were last looked at for a kick that was lost */
+	__u64 read_ns;	  /* when its receive rings were last looked at */
+	__u64 doubted_ns; /* when it was last suspected of not consuming */
+	__u32 unread;	  /* so many of them were not consumed then; user: 0 to begin anew */
+	__u32 down; /* user: 1 asks it ten times more rarely, until it consumes all: its network is
+		       down */
 };
 
 enum vm_flag {
@@ -152,6 +157,11 @@ struct ring_cell {
 	__u32 suspicions;
 	__u32 call_id; /* vhost: of the eventfd that calls the guest, when last asked; 0: none */
 	__u64 device;  /* vhost: struct vhost_dev *, the same for all rings of a device */
+	__u64 unconsumed_ns; /* receive: since then something lies in it and none was consumed; 0:
+				nothing does.  user: 0 to begin anew */
+	__u16 read_avail;    /* avail and used_event then */
+	__u16 read_event;
+	__u32 down; /* user: 1 does not hold it against the guest, until that consumes */
 };
 
 enum suspicion_kind {
@@ -175,9 +185,11 @@ enum suspicion_kind {
 	SUSPECT_PART = 12,    /* a part of a service owes work and does none; slot = which part */
 	SUSPECT_UNKICKED = 13, /* entries were offered, no kick came, none is taken; value = age */
 	SUSPECT_FELL = 14, /* a vCPU met a triple fault, or a service panics; slot = which vCPU */
-	NOTE_VM = 32,	   /* a VM was seen for the first time */
-	NOTE_RING = 33,	   /* a ring was seen for the first time */
-	NOTE_MODULE = 34,  /* a kernel module was loaded */
+	SUSPECT_UNCONSUMED =
+		15,	  /* it lives, and consumes nothing of a ring; value = since how long */
+	NOTE_VM = 32,	  /* a VM was seen for the first time */
+	NOTE_RING = 33,	  /* a ring was seen for the first time */
+	NOTE_MODULE = 34, /* a kernel module was loaded */
 };
 
 /* What the ring buffer carries. */

@@ -13,7 +13,6 @@
 #include "vhost.bpf.h"
 #include "events.h"
 
-SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_ARRAY(services, struct service_cell, MAX_VMS, BPF_F_MMAPABLE);
 SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
 SHARED_HASH(vm_by_kvm, u64, u32, MAX_VMS);

@@ -7,7 +7,6 @@
 
 #define MAX_SIBLINGS 8 /* rings of one vhost device that its first kick makes known */
 
-SHARED_ARRAY(rings, struct ring_cell, MAX_RINGS, BPF_F_MMAPABLE);
 SHARED_HASH(ring_by_kick, u64, u32, MAX_RINGS);
 SLOT_QUEUE(free_rings, MAX_RINGS);
 

@@ -6,6 +6,7 @@
  * exit stores it, and only the alarm, ten times a second at most, compares.  So an exit costs one
  * program, entries cost none. */
 #include "books.bpf.h"
+#include "consumption.bpf.h"
 #include "core_fixes.h"
 #include "exit_reasons.h"
 #include "vcpus.bpf.h"
@@ -52,15 +53,44 @@ static u64 tick_after(u64 due)
 	return due + grid_ns - 1 - (due + grid_ns - 1) % grid_ns;
 }
 
-/* Judge a VM's debts; returns after how many ns to look again. */
-static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
+/* Since when a ring stands over which the guest lives on; 0: none does. */
+static u64 unconsumed_since(const struct vm_cell *vm)
+{
+	u64 since = 0;
+
+	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
+		u32 slot = (u32)vm->rings[i] - 1;
+		struct ring_cell *r = vm->rings[i] ? bpf_map_lookup_elem(&rings, &slot) : 0;
+
+		if (r && r->unconsumed_ns && !r->down && (!since || r->unconsumed_ns < since))
+			since = r->unconsumed_ns;
+	}
+	return since;
+}
+
+/* Likewise: of what it was sent.  A driver that never says what it consumes is suspected no more
+ * than twice a second. */
+static u64 judge_consumption(u32 slot, struct vm_cell *vm, u64 now)
+{
+	u64 since = unconsumed_since(vm), due = since + called_ns;
+
+	if (!since || since <= vm->doubted_ns)
+		return validity_ns;
+	if (due < vm->doubted_ns + validity_ns)
+		due = vm->doubted_ns + validity_ns;
+	if (now < due)
+		return due - now + MS;
+	vm->doubted_ns = now;
+	suspect_vm(slot, vm, SUSPECT_UNCONSUMED, since, now);
+	return validity_ns;
+}
+
+/* Likewise: of its signs of life. */
+static u64 judge_signs(u32 slot, struct vm_cell *vm, u64 now)
 {
 	u64 sign = vm->sign_ns, asked = vm->asked_ns, call = vm->call_ns;
-	u64 age = age_of(sign, now);
+	u64 age = age_of(sign, now), validity = vm->down ? 10 * validity_ns : validity_ns;
 
-	vm->fast = 0;
-	if (vm->hushed)
-		return validity_ns;
 	if (asked > sign && asked > vm->suspected_ns && asked <= now) {
 		if (now - asked < answer_ns)
 			return answer_ns - (now - asked) + MS;
@@ -75,16 +105,28 @@ static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
 		suspect_vm(slot, vm, SUSPECT_CALLED, call, now);
 		return answer_ns + 2 * MS;
 	}
-	if (age + grid_ns < validity_ns)
-		return tick_after(sign + validity_ns - grid_ns) - now;
+	if (age + grid_ns < validity)
+		return tick_after(sign + validity - grid_ns) - now;
 	if (vm->suspected_ns <= sign) {
 		suspect_vm(slot, vm, SUSPECT_SILENT, sign, now);
 		return answer_ns + 2 * MS; /* by then the answer is there or is late */
 	}
 	/* nobody asks one that boots or is worked on: user space is told now and then */
-	if (age_of(vm->suspected_ns, now) >= validity_ns)
+	if (age_of(vm->suspected_ns, now) >= validity)
 		suspect_vm(slot, vm, SUSPECT_SILENT, sign, now);
 	return tick_after(now + 1) - now;
+}
+
+/* Judge a VM's debts; returns after how many ns to look again. */
+static u64 judge_vm(u32 slot, struct vm_cell *vm, u64 now)
+{
+	vm->fast = 0;
+	if (vm->hushed)
+		return validity_ns;
+	u64 consumption = vm->unread ? judge_consumption(slot, vm, now) : validity_ns;
+	u64 signs = judge_signs(slot, vm, now);
+
+	return consumption < signs ? consumption : signs;
 }
 
 static int on_vm_alarm(void *map, u32 *slot, struct alarm *a)
@@ -327,6 +369,7 @@ static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 			if (vm) {
 				vm->sign_ns = now;
 				vm->hushed = 0;
+				look_for_unconsumed(vm, true, now);
 			}
 		}
 	}

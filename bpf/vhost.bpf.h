@@ -5,6 +5,7 @@
 
 #include "books.bpf.h"
 #include "core_fixes.h"
+#include "ring_words.bpf.h"
 #include "waiting.bpf.h"
 
 #define VIRTIO_F_EVENT_IDX     29 /* include/uapi/linux/virtio_ring.h */
@@ -40,22 +41,6 @@ static void look_at_debtor(struct ring_cell *r, struct vhost_virtqueue *vq, u64 
 	if (d->waited_ns > age)
 		d->waited_ns = age;
 	d->blocked = (state & TASK_UNINTERRUPTIBLE) && !(state & TASK_NOLOAD);
-}
-
-/* The rings' words in the VMM's memory; only where that is mapped, i.e. in its threads and its
- * vhost workers. */
-static __always_inline void look_at_memory(struct ring_cell *r)
-{
-	u64 avail = r->avail_addr, used = r->used_addr;
-
-	if (!avail || !used || (r->flags & RING_PACKED))
-		return;
-	if (bpf_probe_read_user(&r->avail, sizeof(u16), (void *)(avail + 2)) ||
-	    bpf_probe_read_user(&r->used, sizeof(u16), (void *)(used + 2)))
-		drop(DROP_READ);
-	/* behind the last entry the guest writes how far it has consumed */
-	if (r->flags & RING_EVENT_IDX)
-		bpf_probe_read_user(&r->used_event, sizeof(u16), (void *)(avail + 4 + 2 * r->num));
 }
 
 /* What vhost holds of the ring: it changes when the guest's driver starts again. */

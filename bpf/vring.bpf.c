@@ -5,6 +5,7 @@
  * the alarm reads the back end's own index and closes it.  Both ends of every ring pass KVM: the
  * doorbell (ioeventfd) and the interrupt (irqfd), so vhost, vhost-user and QEMU's own devices are
  * seen by the same two programs. */
+#include "consumption.bpf.h"
 #include "ring_entry.bpf.h"
 
 const volatile u64 backend_limit_ns = 20 * MS;
@@ -241,6 +242,7 @@ static __always_inline int handle_kick(struct kvm_vcpu *vcpu, struct kvm_io_devi
 	else
 		kicked_user(slot, r, ctx, now);
 	look_for_lost_kicks(vm, now);
+	look_for_unconsumed(vm, false, now);
 	return 0;
 }
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from a kind of verdict: what it explains, and what might be done."""
+"""What follows from suspicions and verdicts: of whom they are, what explains them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from observer.model import VerdictKind
+from observer.model import SuspicionKind, VerdictKind
 
 if TYPE_CHECKING:
     from observer.model import Verdict
 
-__all__ = ["ACTIONS", "CAUSES", "is_event"]
+__all__ = ["ACTIONS", "CAUSES", "OF_GUEST", "is_event"]
 
 ACTIONS = {
     VerdictKind.VMM_CRASHED: "would restart the VM",
@@ -26,6 +26,10 @@ ACTIONS = {
     VerdictKind.SERVICE_HUNG: "would restart the service, or switch to its spare",
     VerdictKind.PART_HUNG: "would reset the part, else restart the service",
 }
+
+OF_GUEST = frozenset(
+    {SuspicionKind.CALLED, SuspicionKind.UNANSWERED, SuspicionKind.UNCONSUMED}
+)
 
 # What an open verdict on the same VM explains.
 CAUSES = {

@@ -49,6 +49,7 @@ class SuspicionKind(IntEnum):
     PART = 12
     UNKICKED = 13
     FELL = 14
+    UNCONSUMED = 15
     NOTE_VM = 32
     NOTE_RING = 33
     NOTE_MODULE = 34

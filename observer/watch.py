@@ -21,7 +21,7 @@ from observer.gates import Inhibitions, booting
 from observer.inventory.vmm import read_vms
 from observer.kernel.cells import Pool, RingKind
 from observer.kernel.rings import ring_slots
-from observer.meaning import ACTIONS, CAUSES, is_event
+from observer.meaning import ACTIONS, CAUSES, OF_GUEST, is_event
 from observer.model import (
     Confirmed,
     Look,
@@ -129,8 +129,7 @@ class Watch:
             self.questions.ask(vm.taps)
 
     def _open_case(self, suspicion: Suspicion) -> None:
-        guest = suspicion.kind in (SuspicionKind.CALLED, SuspicionKind.UNANSWERED)
-        part = "guest" if guest else suspicion.kind.name
+        part = "guest" if suspicion.kind in OF_GUEST else suspicion.kind.name
         key = (suspicion.vm, part, suspicion.slot, suspicion.tgid)
         if key in self._cases:
             return

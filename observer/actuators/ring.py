@@ -17,7 +17,7 @@ from observer.errors import UnfitError
 from observer.inventory.guest_memory import read_ring_words
 from observer.inventory.task import look_at_task
 from observer.inventory.vmm import program_of
-from observer.kernel.rings import owing_rings, receive_rings
+from observer.kernel.rings import owing_rings, receive_rings, unread_rings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,7 +77,7 @@ class ReKick:
 
 
 class ReCall:
-    """Calls a guest that sleeps, and may have missed that it was sent something."""
+    """Calls a guest that sleeps, or lives on, over something that it was sent."""
 
     def __init__(self, find: Find, books: Books, proc: Path = PROC) -> None:
         self._find, self._books, self._proc = find, books, proc
@@ -86,7 +86,8 @@ class ReCall:
         vm, vcpus = same_vm(self._find, repair), self._books.vcpus
         tids = vcpus["tid"][(vcpus["vm"] == vm.slot) & (vcpus["tid"] != 0)]
         threads = self._proc / str(vm.pid) / "task"
-        if any(look_at_task(threads / str(int(tid))).state != "S" for tid in tids):
+        runs = any(look_at_task(threads / str(int(tid))).state != "S" for tid in tids)
+        if runs and not unread_rings(self._books, vm.slot):
             raise UnfitError(f"a vCPU of {vm.name} runs: it sleeps through no call")
         rings = [r for r in receive_rings(self._books, vm.slot) if r.call_id]
         if not rings:

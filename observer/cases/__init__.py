@@ -17,8 +17,8 @@ from observer.cases.service import ServiceCase
 from observer.clock import MS, SECOND
 from observer.confirm.process import judge_exit, judge_stop
 from observer.confirm.vcpu import Lateness, VcpuLook, count_from, judge_vcpu
-from observer.kernel.rings import owing_rings
-from observer.meaning import is_event
+from observer.kernel.rings import owing_rings, unread_rings
+from observer.meaning import OF_GUEST, is_event
 from observer.model import (
     Confirmed,
     Look,
@@ -102,7 +102,7 @@ class Cases:
                 return await self._vcpu(vm, suspicion)
             case SuspicionKind.FELL:
                 return self._services.fell(vm, suspicion)
-            case SuspicionKind.CALLED | SuspicionKind.UNANSWERED:
+            case kind if kind in OF_GUEST:
                 return await self._silence(vm, suspicion)
             case SuspicionKind.SERVICE | SuspicionKind.PART:
                 return await self._services.look(vm, suspicion)
@@ -212,7 +212,7 @@ class Cases:
             case (
                 VerdictKind.GUEST_HUNG | VerdictKind.VMM_STOPPED | VerdictKind.VMM_HUNG
             ):
-                return int(books.vms[vm_slot]["sign_ns"]) > since + RECOVERY_MARGIN_NS
+                return self._lives_again(vm_slot, verdict)
             case VerdictKind.VCPU_HUNG:
                 cells = self._watch.vcpus_of(vm_slot)
                 late = cells["suspected_exits"] == cells["own_exits"] + 1
@@ -226,6 +226,17 @@ class Cases:
             case _:
                 owes = owing_rings(books, vm_slot, since)
                 return not owes and not self._is_stopped(vm_slot, verdict.subject)
+
+    def _lives_again(self, vm_slot: int, verdict: Verdict) -> bool:
+        """A sign since, and of a guest that hung also that it consumes."""
+        cell, since = self._watch.books.vms[vm_slot], verdict.monotonic_ns
+        signs = int(cell["sign_ns"]) > since + RECOVERY_MARGIN_NS
+        if verdict.kind is not VerdictKind.GUEST_HUNG:
+            return signs
+        if unread_rings(self._watch.books, vm_slot):
+            return False
+        # what it was called for again it may have taken before the verdict was said
+        return signs or int(cell["read_ns"]) > verdict.since_ns
 
     def _is_served_again(self, vm_slot: int, verdict: Verdict) -> bool:
         """Say whether a back end of that name has been started since, and serves."""

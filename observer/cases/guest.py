@@ -4,20 +4,36 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from observer.actuators.eventfd import write_eventfds
 from observer.cases.reach import STEP_SECONDS
 from observer.clock import MS
-from observer.confirm.guest import GuestLook, fair_step_ns, judge_guest
-from observer.errors import DeadlineError
+from observer.confirm.guest import (
+    NETWORK_DOWN,
+    GuestLook,
+    fair_step_ns,
+    has_consumed,
+    judge_guest,
+    sleeps_over,
+)
+from observer.errors import DeadlineError, UnfitError
 from observer.inventory.guest_memory import RingWords, read_ring_words
 from observer.kernel.cells import RingFlag, RingKind
+from observer.kernel.rings import (
+    begin_to_read_anew,
+    note_down,
+    receive_rings,
+    unread_rings,
+)
 from observer.model import (
     Confirmed,
     Look,
     LookAgain,
     Refuted,
     RunState,
+    SuspicionKind,
     VerdictKind,
 )
 
@@ -60,6 +76,9 @@ class GuestCase:
         if not isinstance(look, Confirmed):
             state.cancel()
             watch.books.vms[vm.slot]["sign_ns"] = watch.clock.now_ns()
+            if look == Refuted(NETWORK_DOWN):
+                note_down(watch.books, vm.slot)
+            begin_to_read_anew(watch.books, vm.slot)
             return look
         watch.hush(vm)
         try:
@@ -100,9 +119,11 @@ class GuestCase:
 
     async def _ask_again(self, vm: Vm, suspicion: Suspicion) -> Look:
         watch = self._watch
-        slots = self._receive_rings(vm)
-        asked = await self._look_at_guest(vm, slots)
-        asked_ns = watch.clock.now_ns()
+        slots = self._rings_asked(vm, suspicion)
+        last = asked = await self._look_at_guest(vm, slots)
+        if suspicion.kind is SuspicionKind.UNCONSUMED and has_consumed(asked):
+            return Refuted("it has consumed what it was called for")
+        called_ns, asked_ns = None, watch.clock.now_ns()
         tap = watch.questions.ask(vm.taps)
         fair_ns, last_ns, tasks = 0, asked_ns, self._tasks_to_answer(vm, slots)
         while True:
@@ -121,11 +142,16 @@ class GuestCase:
             if not steps:
                 return Refuted("it is gone")
             fair_ns += min(steps)
-            last_ns = now_ns
+            last_ns, before_that = now_ns, last
+            last = await self._look_at_guest(vm, slots)
+            if called_ns is None and sleeps_over(before_that, last):
+                called_ns, fair_ns = watch.clock.now_ns(), 0
+                await self._call_again(vm, last)
             look = judge_guest(
                 asked=asked,
-                now=await self._look_at_guest(vm, slots),
+                now=last,
                 asked_ns=asked_ns,
+                called_ns=called_ns,
                 since_ns=suspicion.since_ns,
                 fair_ns=fair_ns,
                 elapsed_ns=now_ns - asked_ns,
@@ -135,6 +161,14 @@ class GuestCase:
             if not isinstance(look, LookAgain):
                 return look
 
+    async def _call_again(self, vm: Vm, look: GuestLook) -> None:
+        """Its interrupt, as its back end gives it; to be called twice does no harm."""
+        unread = {s for s, w in look.words.items() if w.used != w.used_event}
+        rings = receive_rings(self._watch.books, vm.slot)
+        ids = [r.call_id for r in rings if r.slot in unread and r.call_id]
+        with suppress(UnfitError):  # its driver just went
+            await self._reach.in_thread(vm, lambda: write_eventfds(vm, ids))
+
     def _tasks_to_answer(self, vm: Vm, slots: list[int]) -> dict[int, TaskLook]:
         """Threads that an answer needs: vCPUs, and the workers of its rings."""
         tasks = self._reach.vcpu_tasks(vm)
@@ -142,6 +176,14 @@ class GuestCase:
             tid = int(self._watch.books.rings[slot]["worker_tid"])
             tasks[tid] = self._reach.task(tid)
         return tasks
+
+    def _rings_asked(self, vm: Vm, suspicion: Suspicion) -> list[int]:
+        """Those that show consumption; of a guest that lives on, those that stand."""
+        slots = self._receive_rings(vm)
+        if suspicion.kind is not SuspicionKind.UNCONSUMED:
+            return slots
+        standing = unread_rings(self._watch.books, vm.slot)
+        return [slot for slot in slots if slot in standing]
 
     def _receive_rings(self, vm: Vm) -> list[int]:
         rings = self._watch.books.rings
@@ -177,11 +219,13 @@ class GuestCase:
 
     async def _look_at_guest(self, vm: Vm, slots: list[int]) -> GuestLook:
         watch = self._watch
+        sign_ns = int(watch.books.vms[vm.slot]["sign_ns"])  # words are older than none
         words = await self._reach.in_thread(vm, lambda: self._read_words(vm, slots))
         flags = watch.books.rings[slots]["flags"]
         return GuestLook(
-            sign_ns=int(watch.books.vms[vm.slot]["sign_ns"]),
+            sign_ns=sign_ns,
             words=words,
             sleeping=all(t.state == "S" for t in self._reach.vcpu_tasks(vm).values()),
             consumption_visible=bool((flags & RingFlag.EVENT_IDX).any()),
+            stands_unread=bool(unread_rings(watch.books, vm.slot)),
         )

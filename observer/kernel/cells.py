@@ -62,6 +62,10 @@ VM = np.dtype(
         ("flags", "u2"),
         ("hushed", "u2"),
         ("looked_ns", "u8"),
+        ("read_ns", "u8"),
+        ("doubted_ns", "u8"),
+        ("unread", "u4"),
+        ("down", "u4"),
     ]
 )
 
@@ -121,6 +125,10 @@ RING = np.dtype(
         ("suspicions", "u4"),
         ("call_id", "u4"),
         ("device", "u8"),
+        ("unconsumed_ns", "u8"),
+        ("read_avail", "u2"),
+        ("read_event", "u2"),
+        ("down", "u4"),
     ]
 )
 

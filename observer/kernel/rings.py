@@ -13,7 +13,16 @@ if TYPE_CHECKING:
 
     from observer.kernel.books import Books
 
-__all__ = ["detached_rings", "owing_rings", "receive_rings", "ring_at", "ring_slots"]
+__all__ = [
+    "begin_to_read_anew",
+    "detached_rings",
+    "note_down",
+    "owing_rings",
+    "receive_rings",
+    "ring_at",
+    "ring_slots",
+    "unread_rings",
+]
 
 
 def ring_slots(books: Books, vm_slot: int) -> list[int]:
@@ -55,6 +64,28 @@ def _owes(books: Books, slot: int, since_ns: int) -> bool:
         return True
     known = books.look_at_ring(slot)
     return known and bool(cell["since_ns"] and cell["last_avail"] == cell["owed_from"])
+
+
+def unread_rings(books: Books, vm_slot: int) -> list[int]:
+    """Slots of the rings in which something lies that the guest does not consume."""
+    if not books.vms[vm_slot]["unread"]:
+        return []
+    slots = ring_slots(books, vm_slot)
+    return [slot for slot in slots if books.rings[slot]["unconsumed_ns"]]
+
+
+def begin_to_read_anew(books: Books, vm_slot: int) -> None:
+    """What lies in its rings now is not held against the guest."""
+    for slot in unread_rings(books, vm_slot):
+        books.rings[slot]["unconsumed_ns"] = 0
+    books.vms[vm_slot]["unread"] = 0
+
+
+def note_down(books: Books, vm_slot: int) -> None:
+    """The guest does not want what lies in its rings; BPF sees when it does again."""
+    for slot in unread_rings(books, vm_slot):
+        books.rings[slot]["down"] = 1
+    books.vms[vm_slot]["down"] = 1
 
 
 def owing_rings(books: Books, vm_slot: int, since_ns: int) -> list[Ring]:

@@ -85,6 +85,17 @@ def test_a_guest_that_runs_is_not_called(host: Host) -> None:
         ReCall(host.find, host.books, host.proc).plan(host.repair(HUNG))
 
 
+def test_a_guest_that_runs_and_consumes_nothing_is_called(host: Host) -> None:
+    """It lives on, and its interrupts are on: it kicks, or halts."""
+    host.put(VCPU_TID, "CPU 0/KVM", "R", folder=host.proc / "100/task")
+    slot = host.find("web").slot
+    host.books.vms[slot]["unread"] = 1
+    host.books.rings[RECEIVE]["unconsumed_ns"] = 1
+
+    plan = ReCall(host.find, host.books, host.proc).plan(host.repair(HUNG))
+    assert plan == "call web, process 100, by the eventfd of receive ring 0"
+
+
 def test_what_cannot_be_read_is_no_missed_call(host: Host) -> None:
     """The rings of this one are nowhere, so nobody is called."""
     with pytest.raises(UnfitError, match="has consumed all"):

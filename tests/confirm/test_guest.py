@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observer.clock import MS
-from observer.confirm.guest import GuestLook, fair_step_ns, judge_guest
+from observer.confirm.guest import (
+    NETWORK_DOWN,
+    GuestLook,
+    fair_step_ns,
+    has_consumed,
+    judge_guest,
+    sleeps_over,
+)
 from observer.inventory.guest_memory import RingWords
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
@@ -20,8 +27,9 @@ def a_guest(
     sign_ns: int = 0,
     sleeping: bool = False,
     visible: bool = True,
+    stands_unread: bool = False,
 ) -> GuestLook:
-    return GuestLook(sign_ns, {3: words}, sleeping, visible)
+    return GuestLook(sign_ns, {3: words}, sleeping, visible, stands_unread)
 
 
 def judged(
@@ -30,11 +38,14 @@ def judged(
     fair_ns: int = LIMIT_NS,
     elapsed_ns: int = LIMIT_NS,
     tap: str | None = "tap0",
+    *,
+    called_ns: int | None = None,
 ) -> Look:
     return judge_guest(
         asked=asked,
         now=now,
         asked_ns=ASKED_NS,
+        called_ns=called_ns,
         since_ns=0,
         fair_ns=fair_ns,
         elapsed_ns=elapsed_ns,
@@ -71,6 +82,48 @@ def test_a_sign_after_the_question_refutes() -> None:
 
     assert isinstance(judged(a_guest(), late), Refuted)
     assert isinstance(judged(a_guest(), early), Confirmed)
+
+
+def test_one_that_slept_over_it_is_known_by_what_it_does_when_called() -> None:
+    """It missed its call, or wants nothing of its network, or hangs."""
+    unread, read = RingWords(256, 8, 7), RingWords(256, 8, 8)
+    called_ns = ASKED_NS + 10 * MS
+    wakes = a_guest(unread, sign_ns=called_ns + 1, sleeping=True)
+    sleeps = a_guest(unread, sign_ns=called_ns, sleeping=True)
+
+    missed = judged(a_guest(unread), a_guest(read), called_ns=called_ns)
+    assert isinstance(missed, Confirmed)
+    assert "called again" in missed.evidence
+    down = judged(a_guest(unread), wakes, called_ns=called_ns)
+    assert down == Refuted(NETWORK_DOWN)
+    hangs = judged(a_guest(unread), sleeps, called_ns=called_ns)
+    assert isinstance(hangs, Confirmed)
+    assert "called again or not" in hangs.evidence
+    more = judged(a_guest(unread), sleeps, called_ns=called_ns, fair_ns=0)
+    assert isinstance(more, LookAgain)
+
+
+def test_it_is_called_again_only_where_it_slept_over_something_twice() -> None:
+    """One that lacks a CPU does not sleep; one that is just sent it has its call."""
+    unread, more, read = (RingWords(256, u, c) for u, c in ((8, 7), (9, 7), (8, 8)))
+    asleep, awake = a_guest(unread, sleeping=True), a_guest(unread)
+
+    assert sleeps_over(asleep, a_guest(more, sleeping=True))
+    assert not sleeps_over(awake, asleep)
+    assert not sleeps_over(asleep, awake)
+    assert not sleeps_over(a_guest(AT_REST, sleeping=True), asleep)
+    assert not sleeps_over(asleep, a_guest(read, sleeping=True))
+    assert has_consumed(a_guest(read))
+    assert not has_consumed(awake)
+
+
+def test_one_that_lives_on_has_time_to_show_that_it_sleeps_over_it() -> None:
+    """Its signs of life alone do not end the look, and are no failure either."""
+    unread = RingWords(256, 8, 7)
+    lives = a_guest(unread, sign_ns=ASKED_NS + 1, stands_unread=True)
+
+    assert isinstance(judged(a_guest(unread), lives, fair_ns=0), LookAgain)
+    assert isinstance(judged(a_guest(unread), lives), Refuted)
 
 
 def test_a_guest_that_got_no_cpu_has_more_time() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from observer.confirm.guest import NETWORK_DOWN
 from observer.demo.voice import observer_running
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import linux_guest
@@ -40,6 +41,7 @@ pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(400)]
 PROC = Path("/proc")
 NAME = "lost"
 SECONDS = 60.0
+LATER_SECONDS = 8  # asked ten times more rarely, it is asked again by then
 TRIES = 4
 CARE = """
 [repair]
@@ -205,22 +207,42 @@ def test_a_lost_kick_is_made_up_for(
         sends_again(guest)
 
 
-def test_a_lost_call_is_made_up_for(guest: Guest, tmp_path: Path) -> None:
-    """A guest that sleeps over what it was sent is called again."""
+@pytest.mark.parametrize("work", ["idle", "busy disk"])
+def test_a_guest_that_missed_a_call_is_called_again(
+    guest: Guest, tmp_path: Path, work: str
+) -> None:
+    """It sleeps over what it was sent, idle or not; to be asked why is all it needs."""
     assert answers(guest)
+    guest.order(work)
     hung = VerdictKind.GUEST_HUNG
-    with caring(tmp_path, hung, StepKind.RE_CALL) as voice:
+    with caring(tmp_path, hung, StepKind.RESET_GUEST) as voice:
 
         def heard(since_ns: int) -> Outcome | None:
             assert answers(guest, round(SECONDS)), voice.notes()
-            answered_ns = time.monotonic_ns()
-            found = outcome_of(voice, hung, "guest", since_ns, SECONDS / TRIES)
-            assert found is None or answered_ns > found.monotonic_ns - found.took_ns
-            return found
+            return outcome_of(voice, hung, "guest", since_ns, SECONDS / TRIES)
 
         outcome = lose("lost-call", guest, heard)
-        by = outcome.result, outcome.step
-        assert by == (Result.REPAIRED, StepKind.RE_CALL), voice.notes()
+        assert (outcome.result, outcome.step) == (Result.RECOVERED, None)
+        said = [v.evidence for v in voice.since(0) if v.kind is hung]
+        assert all("called again" in evidence for evidence in said), said
+    guest.order("idle")
+
+
+@pytest.mark.parametrize("work", ["idle", "busy disk"])
+def test_a_network_that_the_guest_took_down_is_no_failure(
+    guest: Guest, tmp_path: Path, work: str
+) -> None:
+    """It takes nothing that it is sent, for it wants none; until it is up again."""
+    assert answers(guest)
+    guest.order(work)
+    with caring(tmp_path, VerdictKind.GUEST_HUNG, StepKind.RESET_GUEST) as voice:
+        with inject("link-down", guest, GUEST_FAULTS):
+            assert not answers(guest)
+            wait_until(lambda: NETWORK_DOWN in voice.notes(), SECONDS, "it was seen")
+            assert not answers(guest, LATER_SECONDS)
+        assert answers(guest, round(SECONDS))
+        assert not voice.since(0)
+    guest.order("idle")
 
 
 def test_a_back_end_that_was_stopped_goes_on(guest: Guest, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from observer.clock import MS, SECOND
 from observer.config import Policy
 from observer.inventory.vmm import read_vms
 from observer.kernel.exits import EXIT_REASON_TRIPLE_FAULT, ISA_VMX
+from observer.kernel.rings import begin_to_read_anew
 from observer.loops.policy import RepairPolicy
 from observer.model import Suspicion, SuspicionKind, Verdict, VerdictKind, Vm
 
@@ -55,6 +56,28 @@ def test_a_vm_that_took_anothers_place_is_well_once_it_is_up(
     assert not scene.watch.is_well(dead)
     booting = False
     assert scene.watch.is_well(dead)
+
+
+def test_a_guest_that_lives_and_consumes_nothing_is_not_well(scene: Scene) -> None:
+    """A sign of life is none of consumption."""
+    pid = scene.add_vm(0, "web1")
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    now = scene.clock.ns
+    hung, stopped = (
+        Verdict("", now, "web1", subject, kind, 0, 0, "", "", pid)
+        for kind, subject in (
+            (VerdictKind.GUEST_HUNG, "guest"),
+            (VerdictKind.VMM_STOPPED, "web1"),
+        )
+    )
+    scene.books.vms[0]["sign_ns"] = now + 2 * MS
+    scene.books.rings[0]["unconsumed_ns"] = now
+    scene.books.vms[0]["unread"] = 1
+    assert not scene.watch.is_well(hung)
+    assert scene.watch.is_well(stopped)
+    begin_to_read_anew(scene.books, 0)
+    assert scene.watch.is_well(hung)
 
 
 @pytest.mark.parametrize(
