@@ -219,7 +219,8 @@ class GuestCase:
 
     async def _look_at_guest(self, vm: Vm, slots: list[int]) -> GuestLook:
         watch = self._watch
-        sign_ns = int(watch.books.vms[vm.slot]["sign_ns"])  # words are older than none
+        # first: a halt after the words were read would say nothing of them
+        sign_ns = int(watch.books.vms[vm.slot]["sign_ns"])
         words = await self._reach.in_thread(vm, lambda: self._read_words(vm, slots))
         flags = watch.books.rings[slots]["flags"]
         return GuestLook(
