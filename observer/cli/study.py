@@ -73,7 +73,7 @@ def run_study(
     kernel: str,
 ) -> int:
     """All runs that are not there yet; one that fails does not lose the others."""
-    from observer.analysis.run_facts import RUN_FILE
+    from observer.analysis.run_facts import RUN_FILE, read_facts
     from observer.demo.place import is_kvm_host, run_in_testbed
     from observer.experiment.plan import bar, sittings
     from observer.experiment.play import folder_of, prepare
@@ -81,7 +81,11 @@ def run_study(
 
     root = (out or checkout() / f"build/{'quick' if quick else 'experiment'}").resolve()
     order = sittings(_designs(name, designs, quick=quick), runs, seed)
-    left = [s for s in order if not (folder_of(root, s) / RUN_FILE).exists()]
+    files = [(sitting, folder_of(root, sitting) / RUN_FILE) for sitting in order]
+    for _, file in files:
+        if file.exists():
+            read_facts(file)  # what could not be compared is refused before it is run
+    left = [sitting for sitting, file in files if not file.exists()]
     here, failed, began = is_kvm_host(_say), 0, time.monotonic()
     commit = _commit(checkout())
     for done, sitting in enumerate(left):

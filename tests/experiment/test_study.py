@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from click.testing import CliRunner
+from synthetic_runs import started
 
 from observer.cli import main
 from observer.cli import study as verbs
@@ -34,9 +35,7 @@ class Host:
         self.played.append(f"{design} {run}")
         if design in self._fails:
             raise ProgramError("The host fell.")
-        folder = folder_of(self._root, Sitting(experiment, run, design, 1))
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text("{}")
+        started(self._root, experiment, run, design, 2)
         return 0
 
 
@@ -77,6 +76,22 @@ def test_one_that_fails_is_left_for_later(
     assert "The host fell." in said
     assert "polling-1s, run 0 failed" in said
     assert stands.played == ["polling-1s 0"]
+
+
+def test_a_run_of_another_version_is_said_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is run that could not be compared with it."""
+    host = Host(tmp_path)
+    folder = folder_of(tmp_path, Sitting("detection", 0, "none", 1))
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"format": 99}')
+    said = run(host, tmp_path, monkeypatch)
+
+    assert said.startswith("2 ")
+    assert str(folder) in said
+    assert not host.played
+    assert (folder / "run.json").exists()
 
 
 def test_what_is_not_offered_is_refused(
