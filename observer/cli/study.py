@@ -87,6 +87,10 @@ def run_study(
             read_facts(file)  # what could not be compared is refused before it is run
     left = [sitting for sitting, file in files if not file.exists()]
     here, failed, began = is_kvm_host(_say), 0, time.monotonic()
+    if not here and not root.is_relative_to(checkout()):
+        raise UsageError(
+            f"A nested host cannot write to {root}: name a folder below {checkout()}."
+        )
     commit = _commit(checkout())
     for done, sitting in enumerate(left):
         took_s = time.monotonic() - began

@@ -40,6 +40,13 @@ class Host:
 
 
 def run(host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> str:
+    monkeypatch.setattr("observer.testbed.nested.checkout", lambda: root)
+    return run_below(host, root, monkeypatch, *more)
+
+
+def run_below(
+    host: Host, root: Path, monkeypatch: pytest.MonkeyPatch, *more: str
+) -> str:
     monkeypatch.setattr("observer.demo.place.is_kvm_host", lambda _: False)
     monkeypatch.setattr("observer.demo.place.run_in_testbed", host.play)
     monkeypatch.setattr("observer.experiment.play.prepare", lambda *_: None)
@@ -92,6 +99,18 @@ def test_a_run_of_another_version_is_said_and_kept(
     assert str(folder) in said
     assert not host.played
     assert (folder / "run.json").exists()
+
+
+def test_a_folder_that_a_nested_host_does_not_see_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes elsewhere is gone with it."""
+    host = Host(tmp_path)
+    said = run_below(host, tmp_path, monkeypatch)
+
+    assert said.startswith("2 ")
+    assert "cannot write to" in said
+    assert not host.played
 
 
 def test_what_is_not_offered_is_refused(
