@@ -44,7 +44,12 @@ GUESTS = {1: "web1", 2: "db1"}
 """By their vCPUs."""
 
 CASES = {
-    case.fault: msgspec.structs.replace(case, guest=GUESTS[case.vcpus])
+    case.fault: msgspec.structs.replace(
+        case,
+        guest=GUESTS[case.vcpus],
+        # a kick that was lost would show by the disk, which is gone then
+        fatal=case.fatal or case.fault == "backend-crash",
+    )
     for case in (
         *FAULTS,
         FaultCase(
