@@ -61,7 +61,7 @@ class Ear:
             return
         self.voice.wait(lambda v: v.monotonic_ns >= since_ns, seconds)
         if not self.voice.alive():
-            raise ProgramError(f"It ended: {self.voice.notes().strip()[-300:]}")
+            raise ProgramError(f"It ended: {self._last_words()}")
 
     def listen_to_all(self, fault: str, since_ns: int) -> list[Verdict]:
         """What it says of a fault, for as long as anything can come."""
@@ -76,12 +76,19 @@ class Ear:
 
     def wait_until_watched(self, vm: str, before: int) -> None:
         """Until it has noted one more life of a VM than before."""
-        if self.voice:
+        if self.voice is None:
+            return
+        try:
             wait_until(
                 lambda: self.count(f"vm: {vm} ") > before,
                 WATCHED_SECONDS,
                 f"{vm} was watched",
             )
+        except DeadlineError as e:
+            raise ProgramError(f"{e.message} It said: {self._last_words()}") from e
+
+    def _last_words(self) -> str:
+        return self.voice.notes().strip()[-300:] if self.voice else ""
 
     def wait_for_recovery(self, before: int) -> None:
         """Until it has seen one more end of a failure; the next one can then be told.
