@@ -74,4 +74,19 @@ static __always_inline void look_for_unconsumed(struct vm_cell *vm, bool halts, 
 		vm->down = 0;
 }
 
+/* Since when a ring stands over which the guest lives on; 0: none does. */
+static __always_inline u64 unconsumed_since(const struct vm_cell *vm)
+{
+	u64 since = 0;
+
+	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
+		u32 slot = (u32)vm->rings[i] - 1;
+		struct ring_cell *r = vm->rings[i] ? bpf_map_lookup_elem(&rings, &slot) : 0;
+
+		if (r && r->unconsumed_ns && !r->down && (!since || r->unconsumed_ns < since))
+			since = r->unconsumed_ns;
+	}
+	return since;
+}
+
 #endif /* OBSERVER_CONSUMPTION_BPF_H */

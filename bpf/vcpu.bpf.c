@@ -53,23 +53,8 @@ static u64 tick_after(u64 due)
 	return due + grid_ns - 1 - (due + grid_ns - 1) % grid_ns;
 }
 
-/* Since when a ring stands over which the guest lives on; 0: none does. */
-static u64 unconsumed_since(const struct vm_cell *vm)
-{
-	u64 since = 0;
-
-	for (int i = 0; i < MAX_RINGS_PER_VM; i++) {
-		u32 slot = (u32)vm->rings[i] - 1;
-		struct ring_cell *r = vm->rings[i] ? bpf_map_lookup_elem(&rings, &slot) : 0;
-
-		if (r && r->unconsumed_ns && !r->down && (!since || r->unconsumed_ns < since))
-			since = r->unconsumed_ns;
-	}
-	return since;
-}
-
-/* Likewise: of what it was sent.  A driver that never says what it consumes is suspected no more
- * than twice a second. */
+/* Of what it was sent; returns after how many ns to look again.  A driver that never says what it
+ * consumes is suspected no more than twice a second. */
 static u64 judge_consumption(u32 slot, struct vm_cell *vm, u64 now)
 {
 	u64 since = unconsumed_since(vm), due = since + called_ns;
