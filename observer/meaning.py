@@ -55,7 +55,7 @@ CAUSES = {
 
 
 def is_event(verdict: Verdict) -> bool:
-    """Whether it is told once and then closed, which says nothing of how things are."""
+    """Whether it is told once, and its end says nothing of how things are."""
     if verdict.kind is VerdictKind.BACKEND_CRASHED:
         return not verdict.server
     return verdict.kind in (VerdictKind.VMM_CRASHED, VerdictKind.SERVICE_CRASHED)

@@ -43,7 +43,7 @@ class GuestLook(msgspec.Struct, frozen=True):
     words: dict[int, RingWords]
     sleeping: bool
     consumption_visible: bool
-    stands_unread: bool = False
+    stands_unread: bool
 
 
 def fair_step_ns(elapsed_ns: int, runnable: bool, ran_ns: int) -> int:  # noqa: FBT001

@@ -86,7 +86,10 @@ class Watched:
             found[name] = map_cells(fd, cell, LIMITS[name])
         self._vms, self._vcpus, self._rings = found.values()
         if any(others := self.known()):
-            raise ProgramError(f"There are {others} VMs, vCPUs and rings of others.")
+            raise ProgramError(
+                f"{others} VMs, vCPUs and rings of others are watched: end them first, "
+                "for their cost would be measured too."
+            )
 
     def known(self) -> tuple[int, int, int]:
         """VMs, vCPUs and rings in the books."""
