@@ -22,7 +22,7 @@ from observer.inventory.descriptors import eventfd_count, read_descriptors
 from observer.inventory.guest_memory import read_ring_words
 from observer.inventory.vmm import program_of
 from observer.kernel.cells import RingFlag, RingHush, RingKind
-from observer.kernel.rings import ring_at
+from observer.kernel.rings import owes, ring_at
 from observer.model import (
     BackEnd,
     Confirmed,
@@ -68,7 +68,7 @@ class BackEndCase:
         while True:
             now = watch.clock.now_ns()
             look = judge_back_end(
-                owes=self._owes(vm, slot, await offered, uncalled=uncalled),
+                owes=self._owes(vm, suspicion, await offered),
                 first=first,
                 now=self._look_at_server(slot, pid),
                 limit_ns=watch.policy.limits.backend,
@@ -105,7 +105,7 @@ class BackEndCase:
             offered = await self._offered(vm, slot)
             now = watch.clock.now_ns()
             look = judge_unkicked(
-                owes=self._owes(vm, slot, offered, uncalled=False),
+                owes=self._owes(vm, suspicion, offered),
                 kicked=int(watch.books.rings[slot]["kicks"]) != kicks,
                 at_rest=self._at_rest(vm, suspicion.since_ns),
                 first=first,
@@ -182,16 +182,21 @@ class BackEndCase:
             taken = books.last_call_ns(pid)
         return BackEndLook(taken, task.state, task.runtime_ns, task.waited_ns)
 
-    def _owes(self, vm: Vm, slot: int, offered: int | None, *, uncalled: bool) -> bool:
-        books = self._watch.books
+    def _owes(self, vm: Vm, suspicion: Suspicion, offered: int | None) -> bool:
+        """Whether the debt of the suspicion is open still: what came later is another.
+
+        A ring may have been served since it was raised, and be amidst the next batch.
+        """
+        books, slot = self._watch.books, suspicion.slot
+        if not owes(books, slot, suspicion.since_ns):
+            return False
         ring = books.rings[slot]
         if ring["kind"] == RingKind.VHOST:
-            known = books.look_at_ring(slot)
             live = bool(ring["flags"] & RingFlag.LIVE)  # else the VMM has taken it back
-            more = offered is not None and offered != int(ring["last_avail"])
-            return known and live and more
+            return live and offered is not None and offered != int(ring["last_avail"])
         # a kick that was taken since is no longer owed, only its call may be
-        return bool(ring["since_ns"]) and (bool(self._kick_count(vm, slot)) or uncalled)
+        uncalled = suspicion.kind is SuspicionKind.UNCALLED
+        return bool(self._kick_count(vm, slot)) or uncalled
 
     async def _offered(self, vm: Vm, slot: int) -> int | None:
         """Read in guest memory how far a vhost ring is offered; None: unknown."""

@@ -17,6 +17,7 @@ __all__ = [
     "begin_to_read_anew",
     "detached_rings",
     "note_down",
+    "owes",
     "owing_rings",
     "receive_rings",
     "ring_at",
@@ -52,7 +53,7 @@ def ring_at(books: Books, slot: int) -> Ring:
     )
 
 
-def _owes(books: Books, slot: int, since_ns: int) -> bool:
+def owes(books: Books, slot: int, since_ns: int) -> bool:
     """Say whether a debt that was open then is open still.
 
     vhost's own index tells at once that it was paid, the alarm closes it later.
@@ -91,7 +92,7 @@ def note_down(books: Books, vm_slot: int) -> None:
 def owing_rings(books: Books, vm_slot: int, since_ns: int) -> list[Ring]:
     """Rings of a VM whose back ends have owed service since this time."""
     slots = ring_slots(books, vm_slot)
-    return [ring_at(books, slot) for slot in slots if _owes(books, slot, since_ns)]
+    return [ring_at(books, slot) for slot in slots if owes(books, slot, since_ns)]
 
 
 def _vhost_rings(books: Books, vm_slot: int) -> Iterator[int]:

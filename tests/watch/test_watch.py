@@ -269,7 +269,8 @@ def test_looks_are_apart_however_late_the_observer_is(
     kick.write_text("eventfd-count: 1\neventfd-id: 5\n")
     (scene.proc / f"{pid}/fd/8").symlink_to("anon_inode:[eventfd]")
     ring = scene.books.rings[0]
-    ring["kind"], ring["eventfd_id"], ring["since_ns"] = RingKind.USER, 5, 1
+    ring["kind"], ring["eventfd_id"] = RingKind.USER, 5
+    ring["since_ns"] = scene.clock.ns
     scene.raise_(SuspicionKind.NOTE_VM, 0)
     asyncio.run(scene.settled())
     scene.raise_(SuspicionKind.BACKEND, 0)
@@ -286,6 +287,35 @@ def test_looks_are_apart_however_late_the_observer_is(
     asyncio.run(scene.settled())
 
     assert slept
+    assert not scene.said
+    assert ("refuted", "web1: it serves the ring") in scene.notes
+
+
+@pytest.mark.parametrize("kind", [SuspicionKind.BACKEND, SuspicionKind.UNKICKED])
+@pytest.mark.parametrize("later", [{"last_avail": 4}, {"since_ns": 10**12 + MS}])
+def test_what_is_owed_later_is_another_debt(
+    scene: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: SuspicionKind,
+    later: dict[str, int],
+) -> None:
+    """A ring that was served since the suspicion may be amidst the next batch."""
+    scene.add_vm(0, "web1")
+    monkeypatch.setattr(
+        "observer.cases.back_end.read_ring_words",
+        lambda *_: RingWords(avail=5, used=0, used_event=0),
+    )
+    scene.raise_(SuspicionKind.NOTE_VM, 0)
+    asyncio.run(scene.settled())
+    ring = scene.books.rings[0]
+    ring["since_ns"], ring["owed_from"], ring["last_avail"] = scene.clock.ns, 3, 3
+    scene.raise_(kind, 0)
+    for name, value in later.items():
+        ring[name] = value
+    scene.clock.ns += 2000 * MS
+
+    asyncio.run(scene.settled())
+
     assert not scene.said
     assert ("refuted", "web1: it serves the ring") in scene.notes
 
@@ -340,6 +370,8 @@ def test_the_rehearsal_looks_and_says_nothing(
     assert read == [pid]
     assert not scene.said
     assert not [note for note, _ in scene.notes if note == "refuted"]
+
+    scene.books.rings[0]["since_ns"] = scene.clock.ns
 
     async def in_earnest() -> None:
         scene.raise_(SuspicionKind.BACKEND, 0)
