@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Responder", "responder_argv", "running_responder"]
 
 MEMORY_MIB = 8  # the image has 43 KB
-START_SECONDS, ANSWER_SECONDS = 60.0, 10.0
+START_SECONDS, ANSWER_SECONDS = 30.0, 10.0
 LAST_CHARACTERS = 300
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
@@ -107,13 +107,15 @@ async def running_responder(
     with ours, child(argv, log, pass_fds=(memory_fd, theirs.fileno())) as process:
         theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
-        responder = Responder(process.pid, reader, writer)
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                while not (await responder.hear()).startswith("up responder "):
-                    pass
-        except (ProgramError, TimeoutError) as error:
-            raise ProgramError(
-                f"The responder of {vm} did not start: {_last_words(log)}"
-            ) from error
-        yield responder
+        # Before the socket: the loop would not hear the next one of its number.
+        with closing(writer):
+            responder = Responder(process.pid, reader, writer)
+            try:
+                async with asyncio.timeout(START_SECONDS):
+                    while not (await responder.hear()).startswith("up responder "):
+                        pass
+            except (ProgramError, TimeoutError) as error:
+                raise ProgramError(
+                    f"The responder of {vm} did not start: {_last_words(log)}"
+                ) from error
+            yield responder
