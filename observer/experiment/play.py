@@ -218,13 +218,13 @@ def play(
 ) -> None:
     """Play a run and leave its folder, or the folders of all that shared a boot."""
     began = time.monotonic()
-    facts = _facts(sitting, commit)
+    plan = QUICK_SCALE if quick else FULL_SCALE
+    facts = _facts(sitting, commit, plan)
     with TemporaryDirectory(prefix="observer-notes-", dir=RUN) as made:
         notes = Path(made) / NOTES
         if sitting.experiment == "overhead":
             found = _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
         elif sitting.experiment == "scale":
-            plan = QUICK_SCALE if quick else FULL_SCALE
             its = msgspec.structs.replace(plan, first_turn=sitting.run)
             found = {sitting.design: {"scale": list(scale_rows(its, tell))}}
         elif sitting.experiment == "services":
@@ -259,7 +259,8 @@ def _room(whole: Path) -> Iterator[None]:
         ) from e
 
 
-def _facts(sitting: Sitting, commit: str) -> RunFacts:
+def _facts(sitting: Sitting, commit: str, plan: Plan) -> RunFacts:
+    vms = {"detection": len(VCPUS), "scale": max(plan.counts)}
     return RunFacts(
         experiment=sitting.experiment,
         run=sitting.run,
@@ -271,7 +272,7 @@ def _facts(sitting: Sitting, commit: str) -> RunFacts:
         seconds=0.0,
         commit=commit,
         host=host_facts(),
-        vms={"detection": len(VCPUS)}.get(sitting.experiment, 1),
+        vms=vms.get(sitting.experiment, 1),
     )
 
 
