@@ -66,18 +66,20 @@ def test_a_vcpu_hangs_after_four_seconds_without_activity(
 
 PHOENIX = program("phoenix/phoenix.py")
 VALID_NS = 15 * MS
+RULE = PHOENIX.Rule(VALID_NS, answer_ns=5 * MS)
 
 
 def test_a_service_is_asked_when_no_sign_is_valid_any_more() -> None:
     """And held for hung when it has not answered in its slice; said once."""
     quiet = PHOENIX.Pulse(sign_ns=100 * MS)
-    assert not PHOENIX.what_is_due(quiet, 115 * MS - 1, VALID_NS)
-    assert PHOENIX.what_is_due(quiet, 115 * MS, VALID_NS) == "ask"
+    assert not PHOENIX.what_is_due(quiet, 115 * MS - 1, RULE)
+    assert PHOENIX.what_is_due(quiet, 115 * MS, RULE) == "ask"
 
     asked = PHOENIX.Pulse(sign_ns=100 * MS, asked_ns=115 * MS)
-    assert not PHOENIX.what_is_due(asked, 120 * MS - 1, VALID_NS)
-    assert PHOENIX.what_is_due(asked, 120 * MS, VALID_NS) == "say"
-    assert not PHOENIX.what_is_due(PHOENIX.Pulse(0, 0, said=True), 999 * MS, VALID_NS)
+    assert not PHOENIX.what_is_due(asked, 120 * MS - 1, RULE)
+    assert PHOENIX.what_is_due(asked, 120 * MS, RULE) == "say"
+    said = PHOENIX.Pulse(sign_ns=100 * MS, asked_ns=115 * MS, said=True)
+    assert not PHOENIX.what_is_due(said, 999 * MS, RULE)
 
 
 def test_a_part_hangs_whose_index_stands_though_it_has_work() -> None:
