@@ -19,7 +19,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 import msgspec
@@ -32,7 +32,9 @@ from observer.experiment.comparator import (
     say_ready,
     say_recovered,
     say_verdict,
+    say_watched,
 )
+from observer.experiment.hearing import services_up
 from observer.experiment.unparked import switch_anew, unparked
 from observer.model import VerdictKind
 from observer.services.images import images_file, read_images
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Counters", "Progress", "watched"]
 
 INTERVAL_NS, INTERVALS = 40 * MS, 2
+LOOK_NS = SECOND
 SERVICE = "net"
 PRIORITY = 1  # the observer's
 NET = Path("/sys/class/net")
@@ -82,16 +85,25 @@ def watched(before: Progress, now: Counters, now_ns: int) -> Progress:
 
 def _received(link: str) -> int:
     """Frames that came in by a link of the host's: a tap's from its VM."""
-    with suppress(FileNotFoundError):
+    with suppress(OSError):  # also of a link that goes away while it is read
         return int((NET / link / "statistics/rx_packets").read_text())
     return 0
 
 
 def _counters(taps: Collection[str], bridges: Iterable[str]) -> Counters:
-    links = {
-        link.name for bridge in bridges for link in (NET / bridge / "brif").iterdir()
-    }
+    links = {link.name for bridge in bridges for link in (NET / bridge).glob("brif/*")}
     return Counters(sum(map(_received, taps)), sum(map(_received, links - set(taps))))
+
+
+def _say_failed(progress: Progress) -> Verdict:
+    return say_verdict(
+        SERVICE,
+        VerdictKind.SERVICE_HUNG,
+        progress.since_ns,
+        f"{SERVICE} was asked for service and gave none in {INTERVALS} "
+        f"intervals of {INTERVAL_NS / MS:g} ms",
+        "switch to the standby",
+    )
 
 
 def _watch(ports: Sequence[Port]) -> Verdict:
@@ -104,23 +116,33 @@ def _watch(ports: Sequence[Port]) -> Verdict:
         time.sleep(INTERVAL_NS / SECOND)
         now = _counters(taps, bridges)
         progress = watched(progress, now, time.monotonic_ns())
-    return say_verdict(
-        SERVICE,
-        VerdictKind.SERVICE_HUNG,
-        progress.since_ns,
-        f"{SERVICE} was asked for service and gave none in {INTERVALS} "
-        f"intervals of {INTERVAL_NS / MS:g} ms",
-        "switch to the standby",
-    )
+    return _say_failed(progress)
 
 
-def _await_progress(ports: Sequence[Port]) -> None:
-    """Until the service serves again: somebody else has mended it."""
+def _only_watch(ports: Sequence[Port]) -> NoReturn:
+    """Each life of the service, that somebody else keeps, from its first frame on."""
     taps = [port.tap for port in ports]
-    before = _counters(taps, ())
-    while _counters(taps, ()) == before:
+    bridges = [port.bridge for port in ports]
+    pid, looked_ns, has_served = 0, 0, False
+    progress = Progress(Counters(0, 0), 0)
+    while True:
+        now_ns = time.monotonic_ns()
+        if now_ns - looked_ns >= LOOK_NS:
+            looked_ns, known = now_ns, pid
+            pid = services_up().get(SERVICE, pid)
+            if pid != known:
+                say_watched(SERVICE, pid)
+                progress, has_served = Progress(_counters(taps, bridges), now_ns), False
+        had_failed, before = progress.has_failed, progress
+        progress = watched(progress, _counters(taps, bridges), now_ns)
+        has_served |= progress.last.served > before.last.served
+        if not has_served:
+            progress = msgspec.structs.replace(progress, unchanged=0)
+        if progress.has_failed and not had_failed:
+            _say_failed(progress)
+        elif had_failed and not progress.has_failed:
+            say_recovered(SERVICE)
         time.sleep(INTERVAL_NS / SECOND)
-    say_recovered(SERVICE)
 
 
 @click.command()
@@ -135,9 +157,7 @@ def main(services: Sequence[str], *, only_watch: bool) -> None:
     os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(PRIORITY))
     if only_watch:
         say_armed(time.monotonic() - began)
-        while True:
-            _watch(ports)
-            _await_progress(ports)
+        _only_watch(ports)
     with unparked(SERVICE, spare=True) as vm:
         while True:
             verdict = _watch(ports)

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Designs that watch a service VM, as the study takes them through its cases."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from observer.experiment.ear import Ear, design_heard
+from observer.experiment.observers import SERVICES
+from observer.experiment.play import own_images
+from observer.experiment.service_run import ServiceCourse, service_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = [pytest.mark.service, pytest.mark.newest, pytest.mark.timeout(300)]
+
+COURSE = ServiceCourse(("service-hang",), ("idle", "busy"), 1.0)
+
+
+@pytest.mark.parametrize("name", ["phoenix-15ms", "phoenix-explicit-15ms", "tfd-xen"])
+def test_a_service_that_hangs_is_seen_by_its_design(name: str, tmp_path: Path) -> None:
+    """And nothing is said while all is well, or it is taken down and up again."""
+    design = SERVICES[name]
+    with (
+        own_images(tmp_path, design.service_words),
+        design_heard(design, tmp_path / "notes") as voice,
+        service_run(Ear(design, voice, 1, sys.stderr.write)) as run,
+    ):
+        cases = list(run.rows(COURSE, lambda: 0))
+    assert [case.case for case in cases] == [
+        *("boot", "idle", "busy", "boot", "service-hang")
+    ]
+    assert [case.detected for case in cases] == [*[False] * 4, True], cases
+    assert not sum(case.wrong_verdicts for case in cases), cases
