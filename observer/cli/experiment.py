@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 from observer.cli.demo import here_option, kernel_option
 from observer.cli.output import output_option, print_table
@@ -91,6 +92,19 @@ def _faced(
     return found
 
 
+def _refuse(name: str, *parameters: str) -> None:
+    """UsageError where one of these was given: this experiment has no use for it."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in parameters
+        and context.get_parameter_source(parameter.name) is not ParameterSource.DEFAULT
+    ]
+    if given:
+        raise UsageError(f"{name} takes no {', '.join(given)}: leave it out.")
+
+
 @experiment.command()
 @click.argument("name")
 @click.option("--design", "designs", multiple=True, help="Only these.")
@@ -138,12 +152,12 @@ def run(
     from observer.testbed.nested import checkout
 
     if name in (*STUDIES, ALL):
-        if faults:
-            raise UsageError(f"{name} has all its faults: leave --fault out.")
+        _refuse(name, "faults", "period_ms", "output")
         return run_study(
             name, designs, runs=rounds, seed=seed, quick=quick, out=out, kernel=kernel
         )
     faced = _faced(name, designs, faults)
+    _refuse(name, "quick")
     if out is not None and out.is_dir():
         raise UsageError(f"{out} is a folder: --out of {name} is a file.")
     when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())

@@ -39,7 +39,9 @@ def test_all_that_can_be_run_is_listed() -> None:
         (("net-failure", "--fault", "disk-hang"), "no disk-hang"),
         (("net-failure", "--design", "linux-vm", "--fault", "nic-hang"), "None of"),
         (("net-failure", "--out", "/"), "is a folder"),
-        (("detection", "--fault", "vmm-crash"), "leave --fault out"),
+        (("detection", "--fault", "vmm-crash"), "takes no --fault: leave it out"),
+        (("all", "--period-ms", "5", "-o", "json"), "takes no --period-ms, -o"),
+        (("net-failure", "--quick"), "net-failure takes no --quick"),
     ],
 )
 def test_what_cannot_be_run_is_refused_before_anything_starts(
