@@ -124,14 +124,9 @@ class Watch:
             self.wire.close()
         self.wire = None
 
-    def _is_ended(self) -> bool:
-        """Whether its keeper ends it, or has."""
-        folder = self._folder
-        return folder.is_ending(self.pid) or not folder.path.exists()
-
     def is_over(self) -> bool:
         """Whether the end of it, that came, was said or meant."""
-        return self.pulse.said or self._is_ended()
+        return self.pulse.said or self._folder.has_ended(self.pid)
 
     def close(self) -> None:
         """Leave it alone."""
@@ -171,7 +166,7 @@ class Watch:
     def act(self, now_ns: int) -> None:
         """Ask or say what is due; who could not be asked is asked at the next turn."""
         due = what_is_due(self.pulse, now_ns, self._rule)
-        if due == "say" and self._is_up and not self._is_ended():
+        if due == "say" and self._is_up and not self._folder.has_ended(self.pid):
             self.pulse = msgspec.structs.replace(self.pulse, said=True)
             say_verdict(
                 self.name,

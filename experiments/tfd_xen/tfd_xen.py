@@ -37,6 +37,7 @@ from observer.experiment.comparator import (
 from observer.experiment.hearing import services_up
 from observer.experiment.unparked import switch_anew, unparked
 from observer.model import VerdictKind
+from observer.services.folder import RUNTIME, ServiceFolder
 from observer.services.images import images_file, read_images
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _only_watch(ports: Sequence[Port]) -> NoReturn:
     taps = [port.tap for port in ports]
     bridges = [port.bridge for port in ports]
     pid, looked_ns, has_served = 0, 0, False
-    progress = Progress(Counters(0, 0), 0)
+    progress, folder = Progress(Counters(0, 0), 0), ServiceFolder(RUNTIME / SERVICE)
     while True:
         now_ns = time.monotonic_ns()
         if now_ns - looked_ns >= LOOK_NS:
@@ -136,7 +137,8 @@ def _only_watch(ports: Sequence[Port]) -> NoReturn:
         had_failed, before = progress.has_failed, progress
         progress = watched(progress, _counters(taps, bridges), now_ns)
         has_served |= progress.last.served > before.last.served
-        if not has_served:
+        is_due = progress.has_failed and not had_failed
+        if not has_served or (is_due and folder.has_ended(pid)):
             progress = msgspec.structs.replace(progress, unchanged=0)
         if progress.has_failed and not had_failed:
             _say_failed(progress)

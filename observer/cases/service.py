@@ -116,7 +116,7 @@ class ServiceCase:
         folder = self._folder(vm)
         if folder is None:
             return None
-        if not folder.path.exists() or folder.is_ending(vm.pid):
+        if folder.has_ended(vm.pid):
             return False
         record = read_record(folder)  # with another process in it: it has a successor
         has_none = record is None or record.pid in (None, vm.pid)

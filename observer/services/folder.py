@@ -135,6 +135,10 @@ class ServiceFolder(msgspec.Struct, frozen=True):
         """Whether that process was ended on purpose."""
         return str(pid) in self._ended()
 
+    def has_ended(self, pid: int) -> bool:
+        """Whether that process was, or all that there was of the service."""
+        return not self.path.exists() or self.is_ending(pid)
+
 
 def service_folder(runtime: Path, name: str) -> ServiceFolder | None:
     """The folder of a service of this name; None if nobody can be called so."""
