@@ -9,6 +9,7 @@
 #include "ring_words.bpf.h"
 
 #define READ_EVERY_NS (10 * MS)
+#define LOOK_EXITS    4 /* who computes makes few, and what he consumes is his only sign */
 
 static __always_inline bool shows_consumption(const struct ring_cell *r)
 {
@@ -37,7 +38,7 @@ static __always_inline bool is_consumed(struct ring_cell *r, u64 now)
 struct reading {
 	struct vm_cell *vm;
 	u64 now;
-	u32 unread, down;
+	u32 consumed, unread, down;
 };
 
 static long read_ring(u32 i, void *of)
@@ -48,9 +49,11 @@ static long read_ring(u32 i, void *of)
 		return 1;
 	u32 slot = (u32)reading->vm->rings[i] - 1;
 	struct ring_cell *r = bpf_map_lookup_elem(&rings, &slot);
-	if (!r || !shows_consumption(r) || is_consumed(r, reading->now))
+	if (!r || !shows_consumption(r))
 		return 0;
-	if (r->down)
+	if (is_consumed(r, reading->now))
+		reading->consumed++;
+	else if (r->down)
 		reading->down++;
 	else
 		reading->unread++;
@@ -58,20 +61,40 @@ static long read_ring(u32 i, void *of)
 }
 
 /* Only where the guest's memory is mapped: in a thread of its VMM.  Whoever is being called just
- * now leaves something in a ring too, so as long as something is there each halt looks. */
+ * now leaves something in a ring too, so as long as something is there each halt looks.  Who has
+ * consumed all that he was called for has lived since the call, even if he neither halts nor
+ * kicks. */
 static __always_inline void look_for_unconsumed(struct vm_cell *vm, bool halts, u64 now)
 {
 	struct reading reading = { .vm = vm, .now = now };
+	u64 call = vm->call_ns;
 
-	if (!vm->unread && vm->call_ns <= vm->read_ns)
+	if (!vm->unread && call <= vm->read_ns)
 		return;
 	if (!(halts && vm->unread) && age_of(vm->read_ns, now) < READ_EVERY_NS)
 		return;
 	vm->read_ns = now;
 	bpf_loop(MAX_RINGS_PER_VM, read_ring, &reading, 0); /* unrolled it is too much to verify */
 	vm->unread = reading.unread;
-	if (!reading.unread && !reading.down)
-		vm->down = 0;
+	if (reading.unread || reading.down)
+		return;
+	vm->down = 0;
+	if (reading.consumed && call > vm->sign_ns)
+		vm->sign_ns = call;
+}
+
+/* What an exit of a vCPU's own making tells of its VM. */
+static __always_inline void note_signs(u32 slot, bool halts, u64 now)
+{
+	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &slot);
+
+	if (!vm)
+		return;
+	if (halts) {
+		vm->sign_ns = now;
+		vm->hushed = 0;
+	}
+	look_for_unconsumed(vm, halts, now);
 }
 
 /* Since when a ring stands over which the guest lives on; 0: none does. */

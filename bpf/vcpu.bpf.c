@@ -347,16 +347,13 @@ static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 		c->own_exits++;
 		if (exit_is_triple_fault(isa, reason))
 			suspect_fall(slot, c, now);
-		if (exit_is_halt(isa, reason)) {
-			struct vm_cell *vm = bpf_map_lookup_elem(&vms, &c->vm);
+		bool halts = exit_is_halt(isa, reason);
+		if (halts) {
 			c->halts++;
 			c->halt_ns = now;
-			if (vm) {
-				vm->sign_ns = now;
-				vm->hushed = 0;
-				look_for_unconsumed(vm, true, now);
-			}
 		}
+		if (halts || c->own_exits % LOOK_EXITS == 0)
+			note_signs(c->vm, halts, now);
 	}
 	c->isa = isa;
 	if (!c->armed)
