@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from observer.errors import HostError
 from observer.inventory.procfs import read_proc
 from observer.inventory.task import tasks_of
+from observer.kernel.exits import ISA_SVM, ISA_VMX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ COUNT_BYTES = 8
 _BY_HOST_VMX = (0, 1, 3, 7, 8, 40, 52, 75)
 _OF_VMX = " && ".join(f"exit_reason != {reason}" for reason in _BY_HOST_VMX)
 _OF_SVM = "(exit_reason < 0x60 || exit_reason > 0x64) && exit_reason != 0x77"
-OWN = f"(isa == 1 && {_OF_VMX}) || (isa == 2 && {_OF_SVM})"
+OWN = f"(isa == {ISA_VMX} && {_OF_VMX}) || (isa == {ISA_SVM} && {_OF_SVM})"
 _VCPU = re.compile(r"CPU (\d+)/KVM")
 
 
