@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(300)]
 
-SEEN_SECONDS, COMPUTING_SECONDS = 60.0, 6.0
-LEAST_ASKED = 5
+SEEN_SECONDS, COMPUTING_SECONDS = 60.0, 10.0
+LEAST_ASKED = 8
 """Frames in that time; it is asked after half a second without a sign."""
 
 
