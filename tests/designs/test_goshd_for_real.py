@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from observer.demo.voice import Voice
     from observer.guests.images import GuestImage
 
-pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.vm,
+    pytest.mark.newest,
+    pytest.mark.timeout(300),
+]
 
 SEEN_SECONDS, QUIET_SECONDS, SAID_SECONDS = 20.0, 6.0, 15.0
 
