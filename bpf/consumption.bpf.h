@@ -38,7 +38,7 @@ static __always_inline bool is_consumed(struct ring_cell *r, u64 now)
 struct reading {
 	struct vm_cell *vm;
 	u64 now;
-	u32 consumed, unread, down;
+	u32 moved, unread, down;
 };
 
 static long read_ring(u32 i, void *of)
@@ -51,8 +51,9 @@ static long read_ring(u32 i, void *of)
 	struct ring_cell *r = bpf_map_lookup_elem(&rings, &slot);
 	if (!r || !shows_consumption(r))
 		return 0;
+	u16 before = r->used_event;
 	if (is_consumed(r, reading->now))
-		reading->consumed++;
+		reading->moved += r->used_event != before;
 	else if (r->down)
 		reading->down++;
 	else
@@ -62,8 +63,8 @@ static long read_ring(u32 i, void *of)
 
 /* Only where the guest's memory is mapped: in a thread of its VMM.  Whoever is being called just
  * now leaves something in a ring too, so as long as something is there each halt looks.  Who has
- * consumed all that he was called for has lived since the call, even if he neither halts nor
- * kicks. */
+ * consumed since the last look, and all that there is, has lived since the call, even if he neither
+ * halts nor kicks.  A call alone tells nothing: his disk calls him too. */
 static __always_inline void look_for_unconsumed(struct vm_cell *vm, bool halts, u64 now)
 {
 	struct reading reading = { .vm = vm, .now = now };
@@ -79,7 +80,7 @@ static __always_inline void look_for_unconsumed(struct vm_cell *vm, bool halts, 
 	if (reading.unread || reading.down)
 		return;
 	vm->down = 0;
-	if (reading.consumed && call > vm->sign_ns)
+	if (reading.moved && call > vm->sign_ns)
 		vm->sign_ns = call;
 }
 
