@@ -93,8 +93,8 @@ def _received(link: str) -> int:
 
 def _ports_of(bridge: str) -> list[str]:
     """Links that are in a bridge; none of one that is being taken down."""
-    with suppress(OSError):
-        return os.listdir(NET / bridge / "brif")  # noqa: PTH208 - names are wanted
+    with suppress(FileNotFoundError):
+        return [link.name for link in (NET / bridge / "brif").iterdir()]
     return []
 
 
