@@ -165,8 +165,8 @@ class Detection:
         told = self._ear.count(f"vm: {name} ")
         guest = stack.enter_context(starting_guest(spec, self._image))
         self._guests[name] = guest, stack
-        wait_for_guest(guest)
         self._ear.wait_until_watched(name, told)
+        wait_for_guest(guest)
         return self._silently("boot", name, began_ns)
 
     def _silently(self, case: str, vm: str, began_ns: int) -> Case:
@@ -176,6 +176,7 @@ class Detection:
     def _end(self, name: str) -> None:
         if name in self._guests:
             _, stack = self._guests.pop(name)
+            self._ear.ends(name)
             stack.close()
 
     def close(self) -> None:

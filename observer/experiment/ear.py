@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import sys
 import time
@@ -49,17 +50,32 @@ class Ear:
     ) -> None:
         self.design, self.voice, self.tell = design, voice, tell
         self.chance = random.Random(seed)  # noqa: S311 - no secret: repeatable
+        self._counts_from_ns: dict[str, float] = {}
+        """For a VM that we ended: when its next life was watched, if it is."""
+
+    def _counts(self, verdict: Verdict) -> bool:
+        return verdict.monotonic_ns >= self._counts_from_ns.get(verdict.vm, 0)
+
+    def ends(self, vm: str) -> None:
+        """We kill it ourselves: that may be said, late as well, and counts for nothing.
+
+        Until its next life is watched.
+        """
+        self._counts_from_ns[vm] = math.inf
 
     def since(self, ns: int) -> list[Verdict]:
         """The verdicts that it gave after a moment."""
-        return self.voice.since(ns) if self.voice else []
+        said = self.voice.since(ns) if self.voice else []
+        return [verdict for verdict in said if self._counts(verdict)]
 
     def listen(self, since_ns: int, seconds: float) -> None:
         """Until something is said, or the time is over; ProgramError if it ended."""
         if self.voice is None:
             time.sleep(min(seconds, SILENT_SECONDS))
             return
-        self.voice.wait(lambda v: v.monotonic_ns >= since_ns, seconds)
+        self.voice.wait(
+            lambda v: v.monotonic_ns >= since_ns and self._counts(v), seconds
+        )
         if not self.voice.alive():
             raise ProgramError(f"It ended: {self._last_words()}")
 
@@ -86,6 +102,8 @@ class Ear:
             )
         except DeadlineError as e:
             raise ProgramError(f"{e.message} It said: {self._last_words()}") from e
+        if vm in self._counts_from_ns:
+            self._counts_from_ns[vm] = time.monotonic_ns()
 
     def _last_words(self) -> str:
         return self.voice.notes().strip()[-300:] if self.voice else ""
