@@ -58,12 +58,13 @@ struct vcpu_cell {
 	__u64 own_runtime_ns; /* se.sum_exec_runtime of its thread at that exit */
 	__u64 own_pcount; /* sched_info.pcount then: how often the thread had been put on a CPU */
 	__u64 own_exits;
-	__u64 host_exits;      /* exits that the host made: interrupt, NMI, SMI, preemption timer */
-	__u64 own_host_exits;  /* host_exits then: later ones met it in its guest */
-	__u64 halts;	       /* HLT exits among its own */
-	__u64 halt_ns;	       /* its last HLT */
-	__u64 wake_ns;	       /* its last return from HLT */
-	__u64 rip;	       /* where the last host-made exit met it (AMD; 0 elsewhere) */
+	__u64 host_exits;     /* exits that the host made: interrupt, NMI, SMI, preemption timer */
+	__u64 own_host_exits; /* host_exits then: later ones met it in its guest */
+	__u64 halts;	      /* HLT exits among its own */
+	__u64 halt_ns;	      /* its last HLT */
+	__u64 wake_ns;	      /* its last return from HLT */
+	__u64 ended_ns;	      /* when it was last suspected to have halted for good */
+	__u64 rip; /* where its last halt, or exit that the host made, met it (AMD; 0 elsewhere) */
 	__u32 rflags;	       /* and its flags there; bit 9 is IF */
 	__u32 reason;	       /* exit reason of its last own exit */
 	__u32 isa;	       /* 1 VMX, 2 SVM: the kernel's KVM_ISA_* */
@@ -186,10 +187,12 @@ enum suspicion_kind {
 	SUSPECT_UNKICKED = 13, /* entries were offered, no kick came, none is taken; value = age */
 	SUSPECT_FELL = 14, /* a vCPU met a triple fault, or a service panics; slot = which vCPU */
 	SUSPECT_UNCONSUMED =
-		15,	  /* it lives, and consumes nothing of a ring; value = since how long */
-	NOTE_VM = 32,	  /* a VM was seen for the first time */
-	NOTE_RING = 33,	  /* a ring was seen for the first time */
-	NOTE_MODULE = 34, /* a kernel module was loaded */
+		15,	     /* it lives, and consumes nothing of a ring; value = since how long */
+	SUSPECT_HALTED = 16, /* a vCPU halted with its interrupts off; slot = which vCPU */
+	SUSPECT_PANIC = 17,  /* a guest wrote to a serial port that its kernel panics */
+	NOTE_VM = 32,	     /* a VM was seen for the first time */
+	NOTE_RING = 33,	     /* a ring was seen for the first time */
+	NOTE_MODULE = 34,    /* a kernel module was loaded */
 };
 
 /* What the ring buffer carries. */

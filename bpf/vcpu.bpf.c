@@ -8,6 +8,7 @@
 #include "books.bpf.h"
 #include "consumption.bpf.h"
 #include "core_fixes.h"
+#include "ends.bpf.h"
 #include "exit_reasons.h"
 #include "vcpus.bpf.h"
 
@@ -302,31 +303,6 @@ static __always_inline struct vcpu_cell *find_vcpu(struct kvm_vcpu *vcpu, u32 *s
 	return c;
 }
 
-/* Where a host-made exit met the guest: interrupts off tells a lock-up from a tickless loop. */
-static __always_inline void note_place(struct kvm_vcpu *vcpu, struct vcpu_cell *c, u32 isa)
-{
-	if (isa != ISA_SVM || !bpf_core_type_exists(struct vcpu_svm))
-		return;
-	struct vmcb *vmcb = BPF_CORE_READ((struct vcpu_svm *)vcpu, vmcb);
-	c->rip = BPF_CORE_READ(vmcb, save.rip);
-	c->rflags = BPF_CORE_READ(vmcb, save.rflags);
-}
-
-/* Long before its VMM has ended; of most guests it is a way to reset. */
-static void suspect_fall(u32 slot, const struct vcpu_cell *c, u64 now)
-{
-	struct vm_cell *vm = bpf_map_lookup_elem(&vms, &c->vm);
-	struct suspicion s = {
-		.now_ns = now,
-		.since_ns = now,
-		.kind = SUSPECT_FELL,
-		.tgid = vm ? vm->tgid : 0,
-		.vm = c->vm,
-		.slot = slot,
-	};
-	raise(&s, BPF_RB_FORCE_WAKEUP);
-}
-
 static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 {
 	u64 now = bpf_ktime_get_ns();
@@ -346,11 +322,13 @@ static __always_inline int handle_exit(struct kvm_vcpu *vcpu, u32 isa)
 		c->reason = reason;
 		c->own_exits++;
 		if (exit_is_triple_fault(isa, reason))
-			suspect_fall(slot, c, now);
+			suspect_end(SUSPECT_FELL, slot, c, now);
 		bool halts = exit_is_halt(isa, reason);
 		if (halts) {
 			c->halts++;
 			c->halt_ns = now;
+			note_place(vcpu, c, isa);
+			halts = !halts_for_good(slot, c, now); /* that is no sign of life */
 		}
 		if (halts || c->own_exits % LOOK_EXITS == 0)
 			note_signs(c->vm, halts, now);

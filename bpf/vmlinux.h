@@ -131,9 +131,14 @@ struct kvm {
 	struct kvm_arch arch;
 };
 
+struct kvm_vcpu_arch {
+	bool guest_state_protected;
+};
+
 struct kvm_vcpu {
 	struct kvm *kvm;
 	int vcpu_id;
+	struct kvm_vcpu_arch arch;
 };
 
 struct kvm_io_device {

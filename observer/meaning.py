@@ -28,7 +28,13 @@ ACTIONS = {
 }
 
 OF_GUEST = frozenset(
-    {SuspicionKind.CALLED, SuspicionKind.UNANSWERED, SuspicionKind.UNCONSUMED}
+    {
+        SuspicionKind.CALLED,
+        SuspicionKind.UNANSWERED,
+        SuspicionKind.UNCONSUMED,
+        SuspicionKind.HALTED,
+        SuspicionKind.PANIC,
+    }
 )
 
 # What an open verdict on the same VM explains.

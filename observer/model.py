@@ -50,6 +50,8 @@ class SuspicionKind(IntEnum):
     UNKICKED = 13
     FELL = 14
     UNCONSUMED = 15
+    HALTED = 16
+    PANIC = 17
     NOTE_VM = 32
     NOTE_RING = 33
     NOTE_MODULE = 34

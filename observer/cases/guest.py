@@ -7,9 +7,11 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from observer.actuators.eventfd import write_eventfds
 from observer.cases.reach import STEP_SECONDS
-from observer.clock import MS
+from observer.clock import MS, SECOND
 from observer.confirm.guest import (
     NETWORK_DOWN,
     GuestLook,
@@ -18,6 +20,7 @@ from observer.confirm.guest import (
     judge_guest,
     sleeps_over,
 )
+from observer.confirm.halt import HaltLook, judge_halt
 from observer.errors import DeadlineError, UnfitError
 from observer.inventory.guest_memory import RingWords, read_ring_words
 from observer.kernel.cells import RingFlag, RingKind
@@ -48,6 +51,8 @@ __all__ = ["GuestCase"]
 HELD_TRIES = 4
 HELD_SECONDS = 0.25
 HELD_WORK_NS = 2 * MS
+LAST_WORDS_NS = 1 * SECOND
+LAST_WORDS_STEP_SECONDS = 0.05
 
 
 class GuestCase:
@@ -56,15 +61,23 @@ class GuestCase:
     def __init__(self, watch: Watch, reach: Reach) -> None:
         self._watch, self._reach = watch, reach
 
-    async def look(self, vm: Vm, suspicion: Suspicion) -> Look:  # noqa: PLR0911
+    async def look(self, vm: Vm, suspicion: Suspicion) -> Look:
         """Look until it is clear whether the guest hangs."""
-        watch = self._watch
         if stopped := await self._reach.stopped(vm, suspicion.since_ns):
             return stopped
+        if suspicion.kind is SuspicionKind.PANIC:
+            return await self._panicked(vm, suspicion)
         if self._reach.out_of_kvm(vm):
             return await self._held(vm, suspicion)
         if self.is_booting(vm):
             return Refuted("the guest boots")
+        if suspicion.kind is SuspicionKind.HALTED:
+            return await self._halted(vm, suspicion)
+        return await self._silent(vm, suspicion)
+
+    async def _silent(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """It is asked, once more or for the first time."""
+        watch = self._watch
         if not vm.taps:  # whatever its rings say, it may just have nothing to do
             watch.books.vms[vm.slot]["sign_ns"] = watch.clock.now_ns()
             return Refuted("it has no tap that it could be asked on")
@@ -80,7 +93,60 @@ class GuestCase:
                 note_down(watch.books, vm.slot)
             begin_to_read_anew(watch.books, vm.slot)
             return look
-        watch.hush(vm)
+        return await self._unless_paused(vm, look, state)
+
+    async def _panicked(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """Its console says so: others of its vCPUs may answer for a while.
+
+        The one that says it is in KVM_RUN and out of it, for each character.
+        """
+        if self.is_booting(vm):
+            return Refuted("the guest boots")
+        now_ns = self._watch.clock.now_ns
+        while True:
+            look = await self._silent(vm, suspicion)
+            if isinstance(look, Confirmed):
+                evidence = f"its console says that its kernel panics; {look.evidence}"
+                return msgspec.structs.replace(look, evidence=evidence)
+            if not vm.taps or now_ns() - suspicion.now_ns > LAST_WORDS_NS:
+                return look
+            await asyncio.sleep(LAST_WORDS_STEP_SECONDS)
+
+    def _look_at_halts(self, vm: Vm) -> list[HaltLook]:
+        thread = self._reach.thread
+        return [
+            HaltLook(
+                own_exits=int(cell["own_exits"]),
+                halted=bool(cell["halt_ns"] == cell["own_ns"])
+                and thread(vm, int(cell["tid"])).state == "S",
+                isa=int(cell["isa"]),
+                rip=int(cell["rip"]),
+                rflags=int(cell["rflags"]),
+            )
+            for cell in self._watch.vcpus_of(vm.slot)
+        ]
+
+    async def _halted(self, vm: Vm, suspicion: Suspicion) -> Look:
+        """A vCPU of its sleeps for good: so may all."""
+        clock, began_ns = self._watch.clock, self._watch.clock.now_ns()
+        state = asyncio.create_task(self._reach.run_state(vm))
+        look: Look = LookAgain(0, "it was not looked at twice yet")
+        now = self._look_at_halts(vm)
+        while isinstance(look, LookAgain):
+            await asyncio.sleep(STEP_SECONDS)
+            before, now = now, self._look_at_halts(vm)
+            age_ns = clock.now_ns() - began_ns
+            look = judge_halt(before, now, since_ns=suspicion.since_ns, age_ns=age_ns)
+        if not isinstance(look, Confirmed):
+            state.cancel()
+            return look
+        return await self._unless_paused(vm, look, state)
+
+    async def _unless_paused(
+        self, vm: Vm, look: Confirmed, state: asyncio.Task[tuple[RunState, str]]
+    ) -> Look:
+        """It hangs; unless its VMM says that it is not meant to run."""
+        self._watch.hush(vm)
         try:
             ran, word = await state
         except DeadlineError as e:
@@ -112,7 +178,7 @@ class GuestCase:
                         suspicion.since_ns,
                         f"no vCPU is in KVM_RUN, no thread works, and {e}",
                     )
-        if ran is RunState.RUNNING and self._reach.out_of_kvm(vm):
+        if ran is RunState.RUNNING:
             return Refuted("its vCPUs are between two runs")
         watch.hush(vm)
         return Refuted(f"its VMM keeps it from running: {word}")

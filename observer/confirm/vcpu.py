@@ -12,9 +12,10 @@ from observer.clock import MS
 from observer.kernel.exits import ISA_SVM
 from observer.model import Confirmed, Look, LookAgain, Refuted, VerdictKind
 
-__all__ = ["Lateness", "VcpuLook", "count_from", "judge_vcpu"]
+__all__ = ["Lateness", "VcpuLook", "count_from", "interrupts_off", "judge_vcpu"]
 
-FLAG_IF = 1 << 9
+FLAG_FIXED, FLAG_IF = 1 << 1, 1 << 9
+"""The first is always set: without it nobody could read them."""
 MORE_RUNTIME_NS = 20 * MS
 PATIENCE_NS = 2000 * MS
 
@@ -32,6 +33,11 @@ class VcpuLook(msgspec.Struct, frozen=True):
     rflags: int
     isa: int
     in_guest: bool
+
+
+def interrupts_off(isa: int, rflags: int) -> bool:
+    """Whether a vCPU surely had them off where its place was noted."""
+    return isa == ISA_SVM and bool(rflags & FLAG_FIXED) and not rflags & FLAG_IF
 
 
 def count_from(first: VcpuLook, now: VcpuLook) -> VcpuLook:
@@ -70,7 +76,7 @@ def judge_vcpu(
         if age_ns > PATIENCE_NS:
             return Refuted("it does not run any more")
         return LookAgain(10 * MS, "it got little CPU time since")
-    masked = now.isa == ISA_SVM and now.host_exits > 0 and not now.rflags & FLAG_IF
+    masked = now.host_exits > 0 and interrupts_off(now.isa, now.rflags)
     if not masked:
         if answered is None:
             return LookAgain(0, "its interrupts may be on: ask the guest")

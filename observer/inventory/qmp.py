@@ -8,6 +8,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
+from qemu.qmp import QMPClient, QMPError
 
 from observer.errors import DeadlineError, ProgramError
 from observer.model import RunState
@@ -62,8 +63,6 @@ async def commands(
     `ProgramError` where QEMU refuses, or its socket is not there or held by another
     client.
     """
-    from qemu.qmp import QMPClient, QMPError
-
     logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
     client = QMPClient("observer")
     try:

@@ -35,6 +35,7 @@ OBJECTS: dict[str, tuple[tuple[str, ...], ...]] = {
     "vcpu": (("kvm",), ("kvm_amd", "kvm_intel")),
     "vring": (("kvm",), ("kvm_amd", "kvm_intel"), ("vhost",)),
     "service": (("kvm",), ("kvm_amd", "kvm_intel")),
+    "console": (("kvm",),),
 }
 
 

@@ -83,6 +83,7 @@ VCPU = np.dtype(
         ("halts", "u8"),
         ("halt_ns", "u8"),
         ("wake_ns", "u8"),
+        ("ended_ns", "u8"),
         ("rip", "u8"),
         ("rflags", "u4"),
         ("reason", "u4"),

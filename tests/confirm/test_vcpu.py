@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import msgspec
+import pytest
 
 from observer.clock import MS
 from observer.confirm.vcpu import Lateness, VcpuLook, count_from, judge_vcpu
@@ -85,8 +86,9 @@ def test_a_tickless_guest_is_asked_first() -> None:
     assert isinstance(dead, Confirmed)
 
 
-def test_where_flags_are_unknown_the_guest_is_asked() -> None:
-    """On VMX the flags are not in memory: never a verdict without an answer missing."""
-    vmx = msgspec.structs.replace(SPINNING, isa=1, rip=0, rflags=0)
-    look = judge_vcpu(vmx, later(vmx), LATE, 25 * MS, answered=None)
+@pytest.mark.parametrize("isa", [1, 2])
+def test_where_flags_are_unknown_the_guest_is_asked(isa: int) -> None:
+    """On VMX they are not in memory, on SVM they may be encrypted: never a verdict."""
+    unread = msgspec.structs.replace(SPINNING, isa=isa, rip=0, rflags=0)
+    look = judge_vcpu(unread, later(unread), LATE, 25 * MS, answered=None)
     assert isinstance(look, LookAgain)
