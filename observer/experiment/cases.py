@@ -12,6 +12,7 @@ import math
 import re
 import subprocess
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,12 @@ import msgspec
 
 from observer.clock import MS
 from observer.demo.cases import FAULTS, FaultCase
-from observer.errors import DeadlineError
+from observer.errors import DeadlineError, ProgramError
+from observer.experiment.last_lines import last_lines
 from observer.guests.waiting import wait_until
 from observer.inject.faults import GUEST_FAULTS
 from observer.inject.injection import inject
+from observer.inventory.task import tasks_of
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
@@ -34,12 +37,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CASES", "GUESTS", "SILENT", "begin", "lives_of"]
 
+PROC = Path("/proc")
 TRIES = 6
 STANDS_NS, LOOK_SECONDS = 200 * MS, 0.002
 PING_SECONDS = 20.0
 MISSED_MS = 50.0
 ANSWERED = re.compile(r"\btime=([\d.]+) ms")
 PASSING_WAIT_MS = 10_000.0
+LAST_ACTS = frozenset({"guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"})
+"""The guest itself tells the moment."""
 GUESTS = {1: "web1", 2: "db1"}
 """By their vCPUs."""
 
@@ -160,4 +166,11 @@ def begin(case: FaultCase, guest: Guest, stack: ExitStack) -> int:
     own = {"lost-kick": _lose_kick, "lost-call": _lose_call}.get(case.fault)
     if own is not None:
         return own(guest, stack)
-    return stack.enter_context(inject(case.fault, guest, GUEST_FAULTS)).effect_ns
+    with last_lines() if case.fault in LAST_ACTS else nullcontext() as lines:
+        done = stack.enter_context(inject(case.fault, guest, GUEST_FAULTS))
+        if lines is None:
+            return done.effect_ns
+        effect_ns = lines.before(tasks_of(PROC, guest.pid), done.effect_ns)
+    if effect_ns is None:
+        raise ProgramError(f"The kernel's trace has no last line of {guest.name}.")
+    return effect_ns

@@ -10,12 +10,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from observer.experiment.hypercall_trace import (
-    TRACING,
-    US,
-    HypercallTrace,
-    hypercall_trace,
-)
+from observer.experiment.event_trace import TRACING, US
+from observer.experiment.hypercall_trace import HypercallTrace, hypercall_trace
 from observer.services.abi import Abi
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ import pytest
 from observer.clock import MS, SECOND
 from observer.errors import HostError, ProgramError
 from observer.experiment import faults
+from observer.experiment.event_trace import TracePipe
 from observer.experiment.faults import FAULTS, break_services
 from observer.experiment.hypercall_trace import HypercallTrace
 from observer.experiment.moment import FaultTrace, fault_trace
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ABI = Abi.of_header()
-NO_TRACE = FaultTrace(HypercallTrace(-1), ABI)
+NO_TRACE = FaultTrace(HypercallTrace(TracePipe(-1)), ABI)
 NET = FAULTS["net-failure"]
 SPEC = ServiceSpec("net.elf", (Port("tap", "bridge"),))
 
@@ -56,7 +57,7 @@ def listening(
         port.listen()
         thread = threading.Thread(target=serve)
         thread.start()
-        yield heard, FaultTrace(HypercallTrace(pipe), ABI)
+        yield heard, FaultTrace(HypercallTrace(TracePipe(pipe)), ABI)
         thread.join()
     os.close(pipe)
     os.close(traced)
@@ -91,7 +92,10 @@ def test_the_moment_is_when_it_was_obeyed(tmp_path: Path, answer: bytes) -> None
 def test_a_line_that_is_half_there_is_waited_for() -> None:
     """A trace is read as it is written."""
     pipe, end = os.pipe2(os.O_NONBLOCK)
-    trace, line = FaultTrace(HypercallTrace(pipe), ABI), traced("NET", 5 * SECOND)
+    trace, line = (
+        FaultTrace(HypercallTrace(TracePipe(pipe)), ABI),
+        traced("NET", 5 * SECOND),
+    )
     os.write(end, line[:60])
     assert trace.take("net", 0) is None
     os.write(end, line[60:])

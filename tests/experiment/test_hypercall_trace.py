@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from observer.errors import HostError
+from observer.experiment.event_trace import TracePipe, events_in
 from observer.experiment.hypercall_trace import (
     Hypercall,
     HypercallTrace,
     hypercall_trace,
-    hypercalls_in,
+    hypercalls_among,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def test_each_call_is_read_once_however_the_pipe_is_cut(
     text = "".join(map(line, calls)).encode()[: 1 << 15]
     whole = text[: text.rfind(b"\n") + 1]
     ours, theirs = os.pipe2(os.O_NONBLOCK)
-    trace, taken = HypercallTrace(ours), []
+    trace, taken = HypercallTrace(TracePipe(ours)), []
     try:
         at = 0
         for cut in cuts:
@@ -72,7 +73,7 @@ def test_a_threads_name_may_be_anything(comm: str) -> None:
     """Its number is the one before the CPU's."""
     call = Hypercall(2741, 12_345_678_000, 0x50480002, (16, 1, 100, 0))
 
-    assert hypercalls_in(line(call, comm)) == [call]
+    assert hypercalls_among(events_in(line(call, comm))) == [call]
 
 
 def test_where_nothing_is_traced_the_error_says_what_to_mount(tmp_path: Path) -> None:

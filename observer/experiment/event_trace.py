@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An event of the kernel's own trace, read as it comes: who, when, and its words.
+
+None of our BPF has a part in it, so what it tells is a witness of what ours tells.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from observer.errors import HostError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["TRACING", "US", "Event", "TracePipe", "event_trace", "events_in"]
+
+TRACING = Path("/sys/kernel/tracing")
+US = 1000
+READ_BYTES = 1 << 16
+# Documentation/trace/ftrace.rst: the thread, seconds with six digits, then the event's
+# own words.  A thread's name may have anything in it, but its number ends at the CPU's.
+_LINE = re.compile(
+    r"-(\d+)\s+\[\d+\]\s\S+\s+(\d+)\.(\d{6}): (\w+): (.*)$", re.MULTILINE
+)
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One that a thread met, by the host's number; to the microsecond, cut off."""
+
+    thread: int
+    ns: int
+    name: str
+    words: str
+
+
+def events_in(text: str) -> list[Event]:
+    """All of them in whole lines of a trace."""
+    return [
+        Event(int(thread), (int(seconds) * 1_000_000 + int(micros)) * US, name, words)
+        for thread, seconds, micros, name, words in _LINE.findall(text)
+    ]
+
+
+class TracePipe:
+    """A trace pipe that does not block."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd, self._text = fd, ""
+
+    def fileno(self) -> int:
+        """To wait on: readable when something was traced."""
+        return self._fd
+
+    def take(self) -> list[Event]:
+        """Those that were traced since the last time; none twice."""
+        while select.select([self._fd], [], [], 0)[0]:
+            try:
+                data = os.read(self._fd, READ_BYTES)
+            except BlockingIOError:
+                break
+            if not data:
+                break
+            self._text += data.decode(errors="replace")
+        whole, _, self._text = self._text.rpartition("\n")
+        return events_in(f"{whole}\n")
+
+
+@contextmanager
+def event_trace(
+    instance: str, event: str, only: str, root: Path = TRACING
+) -> Iterator[TracePipe]:
+    """Trace one event while the block runs, in an instance that is ours alone.
+
+    `only` is its filter.  It needs root, and for an event of KVM's, KVM.
+    """
+    folder = root / "instances" / instance
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as e:
+        raise HostError(
+            f"{folder} cannot be made ({e.strerror}), so no {event} is seen: run as "
+            f"root, and mount tracefs (mount -t tracefs tracefs {root})."
+        ) from e
+    try:
+        (folder / "trace_clock").write_text("mono")
+        (folder / "events" / event / "filter").write_text(only)
+        (folder / "events" / event / "enable").write_text("1")
+        fd = os.open(folder / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            yield TracePipe(fd)
+        finally:
+            os.close(fd)
+    finally:
+        folder.rmdir()
