@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from observer.errors import DeadlineError, HostError, ProgramError
+from observer.guests.children import with_us
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +34,6 @@ _COMPILE = (
     *("-fno-asynchronous-unwind-tables", "-mgeneral-regs-only", "-c"),
 )
 _LINK = ("ld", "-m", "elf_i386", "--no-warn-rwx-segments", "-T")
-_DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 
 
 def _run(*argv: str) -> None:
@@ -116,7 +116,7 @@ def exits_guest(name: str, image: Path, exits: int, log: Path) -> Iterator[Exits
     with (
         log.open("ab") as errors,
         subprocess.Popen(
-            [*_DIE_WITH_PARENT, *_qemu(name, image, exits)],
+            [*with_us(), *_qemu(name, image, exits)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,

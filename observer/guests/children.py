@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["child"]
+__all__ = ["child", "with_us"]
 
 # The kernel says nothing of a parent that was dead before it was asked to.
 _UNLESS_ORPHAN = ("sh", "-c", 'test "$PPID" = "$0" && exec "$@"')
 
 
-def _with_us(rights: Sequence[str]) -> list[str]:
-    """Run what follows for as long as we live, even if we die just now."""
+def with_us(rights: Sequence[str] = ()) -> list[str]:
+    """What to put before a command so that it dies with us, even if we die just now.
+
+    It dies with the thread that starts it.  `rights` are setpriv's options.
+    """
     # The order to die comes last: the kernel forgets it when the user changes.
     setpriv = ["setpriv", *rights, "--pdeathsig", "KILL", "--"]
     return [*setpriv, *_UNLESS_ORPHAN, str(os.getpid())]
@@ -42,7 +45,7 @@ def child(
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(
-                [*_with_us(rights), *argv],
+                [*with_us(rights), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

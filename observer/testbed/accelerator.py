@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from observer.guests import cpio
+from observer.guests.children import with_us
 from observer.testbed.initramfs import static_busybox
 
 __all__ = ["Verdict", "probe", "verdict_of"]
@@ -77,7 +78,7 @@ def _try(image: Path) -> Verdict:
         console, initramfs = Path(scratch) / "console", Path(scratch) / "initramfs"
         console.touch()
         initramfs.write_bytes(_first_root())
-        argv = ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64"]
+        argv = [*with_us(), "qemu-system-x86_64"]
         argv += ["-nodefaults", "-no-reboot", "-display", "none", "-m", "256M"]
         argv += ["-accel", "kvm", "-cpu", "host", "-serial", f"file:{console}"]
         argv += ["-kernel", str(image), "-initrd", str(initramfs)]

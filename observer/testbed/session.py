@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from observer.errors import NestedHostDeadlineError, NestedHostError
+from observer.guests.children import with_us
 from observer.testbed.emulator_fault import why_silent
 from observer.testbed.protocol import (
     CONTROL,
@@ -138,7 +139,7 @@ class Session:
         with self._log.open("wb") as log:
             # Its own session: Ctrl-C is for us, and we pass it on to the command.
             return subprocess.Popen(
-                ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+                [*with_us(), *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from observer.guests.children import child
 from observer.guests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from tests.conftest import LateSetpriv
 
 PARENT = """
 import sys
@@ -18,28 +20,18 @@ from observer.guests.children import child
 with child(["touch", sys.argv[1]], Path("/dev/null")) as process:
     process.wait()
 """
-# It asks for the signal only when there is no parent any more.
-LATE = """#!/bin/sh
-parent=$PPID
-echo $$ > {folder}/new
-mv {folder}/new {folder}/pid
-while test -e /proc/$parent; do sleep 0.01; done
-exec {setpriv} "$@"
-"""
 
 
-def test_a_program_does_not_outlive_who_started_it(tmp_path: Path) -> None:
+def test_a_program_does_not_outlive_who_started_it(
+    tmp_path: Path, late_setpriv: LateSetpriv
+) -> None:
     """Not even where that one was killed before the program could ask to be told."""
-    setpriv, late = shutil.which("setpriv"), tmp_path / "setpriv"
-    late.write_text(LATE.format(folder=tmp_path, setpriv=setpriv))
-    late.chmod(0o755)
-    path = f"{tmp_path}:{os.environ['PATH']}"
     argv = [sys.executable, "-c", PARENT, str(tmp_path / "ran")]
-    with subprocess.Popen(argv, env={**os.environ, "PATH": path}) as parent:
-        wait_until((tmp_path / "pid").exists, 30, "the program was about to start")
+    with subprocess.Popen(argv, env=late_setpriv.env) as parent:
+        wait_until(late_setpriv.pid.exists, 30, "the program was about to start")
         parent.send_signal(signal.SIGKILL)
 
-    started = Path("/proc", (tmp_path / "pid").read_text().strip())
+    started = Path("/proc", late_setpriv.pid.read_text().strip())
     wait_until(lambda: not started.exists(), 30, "it was gone")
     assert not (tmp_path / "ran").exists()
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nested hosts that really run, started as a user starts them."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
@@ -8,13 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from observer.testbed.nested import checkout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.conftest import LateSetpriv
 
 # The first test may have to fetch a kernel.
 pytestmark = [pytest.mark.testbed, pytest.mark.timeout(900)]
@@ -52,13 +59,16 @@ print(json.dumps({
 
 
 @contextmanager
-def _running(*argv: str) -> Iterator[subprocess.Popen[bytes]]:
+def _running(
+    *argv: str, env: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
     """`observer testbed run` and its end, whatever the test does."""
     # A shell's background job has SIGINT ignored, and so would we have it.
     heeded = ["env", "--default-signal=INT"]
     process = subprocess.Popen(
         [*heeded, *OBSERVER, "testbed", "run", *argv],
         cwd=checkout(),
+        env=env,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -231,3 +241,13 @@ def test_no_qemu_outlives_a_killed_parent() -> None:
         process.communicate()
 
         _wait_until(lambda: _qemu_of(process.pid) == [], 5)
+
+
+def test_no_qemu_is_started_for_a_killed_parent(late_setpriv: LateSetpriv) -> None:
+    """One that dies before QEMU could ask to die with it leaves none either."""
+    with _running("--", "sleep", "99", env=late_setpriv.env) as process:
+        _wait_until(late_setpriv.pid.exists, 60)
+        process.kill()
+        process.communicate()
+
+        _wait_until(lambda: _qemu_of(process.pid) == [], 30)
