@@ -15,7 +15,7 @@ from observer.analysis.statistics import (
     permutation_p,
     ratio_interval,
 )
-from observer.clock import MS
+from observer.clock import MS, SECOND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["LATENCIES", "latency", "latency_per_run", "overhead"]
 
 LATENCIES = ("mean_ms", "p95_ms", "p99_ms")
+UNASKED_NS = SECOND
+"""No request due for so long: nobody asked, so that it was no silence."""
 BASE = "none"
 """What the others are compared with."""
 
@@ -37,10 +39,11 @@ def _when(phase: str) -> str:
 
 
 def _longest_silence_ms(its: pd.DataFrame) -> float:
-    """The longest time in which no answer came, of a phase."""
-    answered = its.dropna(subset=["latency_ns"])
-    came = (answered["intended_ns"] + answered["latency_ns"]).sort_values()
-    return float(came.diff().max()) / MS if len(came) > 1 else float("nan")
+    """The longest time in which no answer came, of a phase, while some were due."""
+    ordered = its.sort_values("intended_ns")
+    asking = (ordered["intended_ns"].diff() > UNASKED_NS).cumsum()
+    came = (ordered["intended_ns"] + ordered["latency_ns"]).dropna().sort_values()
+    return float(came.groupby(asking).diff().max()) / MS
 
 
 def latency_per_run(requests: pd.DataFrame) -> pd.DataFrame:

@@ -34,6 +34,23 @@ def test_latency_is_of_a_run_and_of_what_was_answered() -> None:
     assert found.loc["faults", "longest_silence_ms"] == pytest.approx(210)
 
 
+def test_it_is_no_silence_while_nobody_asks() -> None:
+    """The first request of another asking is due before its phase begins."""
+    intended = np.append(np.arange(20), 5_000) * 10 * MS
+    requests = pd.DataFrame(
+        {
+            "design": "none",
+            "run_id": "1",
+            "phase": "calm",
+            "intended_ns": intended,
+            "latency_ns": np.full(21, 1.0 * MS),
+        }
+    )
+    found = latency_per_run(requests)
+
+    assert found["longest_silence_ms"].tolist() == [pytest.approx(10)]
+
+
 def test_an_overhead_is_a_ratio_to_none() -> None:
     """Of the medians of runs, each the median of its turns."""
     rows = [
