@@ -87,7 +87,8 @@ def _almost_logarithmic(axes: Axes) -> None:
 
     axes.set_yscale("symlog", linthresh=1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
-    axes.set_ylim(bottom=-0.1)
+    _, top = axes.get_ylim()
+    axes.set_ylim(-0.1, 2 * top)  # a twentieth of a linear axis is no room here
 
 
 def _designs(axes: Axes, designs: Sequence[str]) -> None:
