@@ -193,7 +193,8 @@ def silence_plot(cases: pd.DataFrame) -> Figure:
             )  # fmt: skip
     _plain(axes, "False verdicts, all runs together")
     axes.grid(visible=False)
-    axes.set_xticks(range(len(names)), labels=names)
+    narrow = [name.replace("-", "-\n") for name in names]
+    axes.set_xticks(range(len(names)), labels=narrow)
     axes.set_xlim(-0.5, len(names) - 0.5)
     _designs(axes, designs)
     return made
