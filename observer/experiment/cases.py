@@ -21,6 +21,7 @@ import msgspec
 from observer.clock import MS
 from observer.demo.cases import FAULTS, FaultCase
 from observer.errors import DeadlineError, ProgramError
+from observer.experiment.frames import FROM_GUEST, TO_GUEST, frames
 from observer.experiment.last_lines import last_lines
 from observer.guests.waiting import wait_until
 from observer.inject.faults import GUEST_FAULTS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack
 
+    from observer.experiment.frames import Frames
     from observer.guests.guest import Guest
 
 __all__ = ["CASES", "GUESTS", "SILENT", "begin", "lives_of"]
@@ -54,7 +56,8 @@ CASES = {
         case,
         guest=GUESTS[case.vcpus],
         # a kick that was lost would show by the disk, which is gone then
-        fatal=case.fatal or case.fault == "backend-crash",
+        # and a vCPU that was locked up would leave little of the guest to fail
+        fatal=case.fatal or case.fault in ("backend-crash", "vcpu-lockup"),
     )
     for case in (
         *FAULTS,
@@ -105,21 +108,14 @@ def lives_of(faults: Sequence[str], chance: random.Random) -> list[list[FaultCas
 # -- how each is begun ----------------------------------------------------------------
 
 
-def _frames_sent(guest: Guest) -> int:
-    path = Path(f"/sys/class/net/{guest.tap}/statistics/rx_packets")
-    return int(path.read_text())
-
-
-def _stands_since(guest: Guest, clock: Callable[[], int]) -> int | None:
-    """The last moment at which the guest's frames still came; None: they come."""
-    last, since_ns, began_ns = _frames_sent(guest), clock(), clock()
-    while clock() - began_ns < 2 * STANDS_NS:
+def _stands_since(sent: Frames, clock: Callable[[], int]) -> int | None:
+    """When the last of the guest's frames came; None: they come."""
+    began_ns = clock()
+    while (now_ns := clock()) - began_ns < 2 * STANDS_NS:
+        came_ns = sent.passed_ns()
+        if came_ns and now_ns - came_ns[-1] > STANDS_NS:
+            return came_ns[-1]
         time.sleep(LOOK_SECONDS)
-        now, now_ns = _frames_sent(guest), clock()
-        if now != last:
-            last, since_ns = now, now_ns
-        elif now_ns - since_ns > STANDS_NS:
-            return since_ns
     return None
 
 
@@ -127,11 +123,17 @@ def _lose_kick(guest: Guest, stack: ExitStack) -> int:
     """While the guest sends for ever."""
     guest.order("busy net")
     guest.order("busy disk")  # what else it does shows that a kick was lost
-    for _ in range(TRIES):
-        stack.enter_context(inject("lost-kick", guest, GUEST_FAULTS))
-        since_ns = _stands_since(guest, time.monotonic_ns)
-        if since_ns is not None:
-            return since_ns
+    with frames(guest.tap, FROM_GUEST) as sent:
+        for _ in range(TRIES):
+            wait_until(
+                lambda: bool(sent.passed_ns()),
+                PING_SECONDS,
+                f"{guest.name} sent a frame",
+            )
+            stack.enter_context(inject("lost-kick", guest, GUEST_FAULTS))
+            since_ns = _stands_since(sent, time.monotonic_ns)
+            if since_ns is not None:
+                return since_ns
     raise DeadlineError(f"None of {TRIES} lost kicks was missed by {guest.name}.")
 
 
@@ -155,9 +157,9 @@ def _lose_call(guest: Guest, stack: ExitStack) -> int:
             lambda: _answer_ms(guest) < MISSED_MS / 2, PING_SECONDS, "it answered soon"
         )
         stack.enter_context(inject("lost-call", guest, GUEST_FAULTS))
-        asked_ns = time.monotonic_ns()
-        if _answer_ms(guest) > MISSED_MS:
-            return asked_ns
+        with frames(guest.tap, TO_GUEST) as asked:
+            if _answer_ms(guest) > MISSED_MS and (sent_ns := asked.passed_ns()):
+                return sent_ns[0]
     raise DeadlineError(f"None of {TRIES} lost calls was missed by {guest.name}.")
 
 

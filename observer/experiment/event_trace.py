@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An event of the kernel's own trace, read as it comes: who, when, and its words.
+"""Events of the kernel's own trace, read as they come: who, when, and their words.
 
 None of our BPF has a part in it, so what it tells is a witness of what ours tells.
 """
@@ -18,18 +18,21 @@ import msgspec
 from observer.errors import HostError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["TRACING", "US", "Event", "TracePipe", "event_trace", "events_in"]
+__all__ = ["EVERY", "TRACING", "US", "Event", "TracePipe", "event_trace", "events_in"]
 
 TRACING = Path("/sys/kernel/tracing")
 US = 1000
+EVERY = "0"
+"""The filter of an event of which none is left out."""
 READ_BYTES = 1 << 16
 # Documentation/trace/ftrace.rst: the thread, seconds with six digits, then the event's
 # own words.  A thread's name may have anything in it, but its number ends at the CPU's.
 _LINE = re.compile(
     r"-(\d+)\s+\[\d+\]\s\S+\s+(\d+)\.(\d{6}): (\w+): (.*)$", re.MULTILINE
 )
+_LOST = re.compile(r"^CPU:\d+ \[LOST (\d+) EVENTS\]$", re.MULTILINE)
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -54,6 +57,8 @@ class TracePipe:
 
     def __init__(self, fd: int) -> None:
         self._fd, self._text = fd, ""
+        self.lost = 0
+        """Events for which there was no room until they were read."""
 
     def fileno(self) -> int:
         """To wait on: readable when something was traced."""
@@ -70,29 +75,32 @@ class TracePipe:
                 break
             self._text += data.decode(errors="replace")
         whole, _, self._text = self._text.rpartition("\n")
+        self.lost += sum(map(int, _LOST.findall(whole)))
         return events_in(f"{whole}\n")
 
 
 @contextmanager
 def event_trace(
-    instance: str, event: str, only: str, root: Path = TRACING
+    instance: str, events: Mapping[str, str], root: Path = TRACING
 ) -> Iterator[TracePipe]:
-    """Trace one event while the block runs, in an instance that is ours alone.
+    """Trace events while the block runs, in an instance that is ours alone.
 
-    `only` is its filter.  It needs root, and for an event of KVM's, KVM.
+    Each has a filter; `EVERY` lets all pass.  It needs root, and for one of KVM's, KVM.
     """
     folder = root / "instances" / instance
     try:
         folder.mkdir(exist_ok=True)
     except OSError as e:
         raise HostError(
-            f"{folder} cannot be made ({e.strerror}), so no {event} is seen: run as "
+            f"{folder} cannot be made ({e.strerror}), so no "
+            f"{' or '.join(events)} is seen: run as "
             f"root, and mount tracefs (mount -t tracefs tracefs {root})."
         ) from e
     try:
         (folder / "trace_clock").write_text("mono")
-        (folder / "events" / event / "filter").write_text(only)
-        (folder / "events" / event / "enable").write_text("1")
+        for event, only in events.items():
+            (folder / "events" / event / "filter").write_text(only)
+            (folder / "events" / event / "enable").write_text("1")
         fd = os.open(folder / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         try:
             yield TracePipe(fd)

@@ -70,5 +70,5 @@ def hypercall_trace(
     instance: str, number: int, root: Path = TRACING
 ) -> Iterator[HypercallTrace]:
     """Trace one hypercall while the block runs; as `event_trace`."""
-    with event_trace(instance, EVENT, f"nr == {number:#x}", root) as pipe:
+    with event_trace(instance, {EVENT: f"nr == {number:#x}"}, root) as pipe:
         yield HypercallTrace(pipe)

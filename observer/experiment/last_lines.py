@@ -41,5 +41,5 @@ class LastLines:
 @contextmanager
 def last_lines(root: Path = TRACING) -> Iterator[LastLines]:
     """Trace them while the block runs; as `event_trace`."""
-    with event_trace(INSTANCE, EVENT, ONLY, root) as pipe:
+    with event_trace(INSTANCE, {EVENT: ONLY}, root) as pipe:
         yield LastLines(pipe)
