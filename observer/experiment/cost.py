@@ -14,6 +14,7 @@ from observer.bench.programs import bpf_stats
 from observer.bench.quiet import memory_mib
 from observer.clock import MS, SECOND
 from observer.errors import ProgramError
+from observer.experiment.timer_trace import timer_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -149,14 +150,14 @@ def measured(
     """Let a phase pass; what each process took in it, and the exits of all guests.
 
     With `bpf_ns`, the run time of the design's own BPF programs, the kernel times
-    these meanwhile.
+    these meanwhile, and what their timers call is timed too.
     """
     if bpf_ns is None:
         return _passed(phase, who, seconds)
-    with bpf_stats():
+    with bpf_stats(), timer_trace() as timers:
         before_ns = bpf_ns()
         rows = _passed(phase, who, seconds)
-        ran_ms = round((bpf_ns() - before_ns) / MS, 3)
+        ran_ms = round((bpf_ns() - before_ns + timers.ran_ns()) / MS, 3)
     took_s = rows[-1].seconds
     return [*rows, Cost(KERNEL, "", phase, took_s, cpu_ms=ran_ms)]
 
