@@ -14,6 +14,7 @@ from observer.experiment.comparator import (
     say_armed,
     say_recovered,
     say_verdict,
+    say_watched,
 )
 from observer.experiment.line_socket import LineSocket
 from observer.experiment.misses import Finding, Misses, counted
@@ -33,11 +34,11 @@ class Agent:
     """One guest's, from ping to ping."""
 
     def __init__(self, guest: Guest) -> None:
-        self._name = guest.name
+        self._name, self._pid = guest.name, guest.pid
         self._wire = LineSocket(guest.files.folder / SOCKET, greets=False)
         self._misses = Misses()
         self._has_answered = False
-        """It is no failure that one has not come up yet."""
+        """It is no failure that one has not come up yet; from then on it is watched."""
 
     def close(self) -> None:
         """Let go of it."""
@@ -50,7 +51,9 @@ class Agent:
     def judge(self, deadline: float, failures: int) -> None:
         """Wait for its answer until a deadline, and say what is to be said."""
         answers = self._wire.answer(deadline) is not None
-        self._has_answered |= answers
+        if answers and not self._has_answered:
+            self._has_answered = True
+            say_watched(self._name, self._pid)
         if not self._has_answered:
             return
         before = self._misses
@@ -72,7 +75,7 @@ def main(every: float, answer: float, failures: int) -> None:
     """Ping all guests until SIGTERM."""
     began = time.monotonic()
     ends_on_sigterm()
-    roster = Roster()
+    roster = Roster(found=lambda *_: None)
     agents: dict[int, Agent] = {}
     due_ns = time.monotonic_ns()
     say_armed(time.monotonic() - began)

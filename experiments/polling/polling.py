@@ -83,14 +83,19 @@ class Life:
         self._monitor.ask("query-status")
 
     def look(self, deadline: float) -> Sight:
-        """What there is to see, its answer being waited for until a deadline."""
-        answer = self._monitor.answer(deadline)
+        """What there is to see, its answer being waited for until a deadline.
+
+        Of one that is gone or stopped none is waited for.
+        """
+        vmm = look_at_task(PROC / str(self._pid))
+        is_able = not vmm.gone and not vmm.stopped
+        answer = self._monitor.answer(deadline) if is_able else None
         self._has_answered |= answer is not None
         back_end = ABSENT
         with suppress(ProgramError):  # its file says who it is, also after a restart
             back_end = look_at_task(PROC / str(self.guest.disk_pid))
         return Sight(
-            look_at_task(PROC / str(self._pid)),
+            vmm,
             answer is not None or not self._has_answered,
             back_end,
             answer["return"]["status"] if answer else "unknown",

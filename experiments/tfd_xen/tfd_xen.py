@@ -80,7 +80,8 @@ def watched(before: Progress, now: Counters, now_ns: int) -> Progress:
     """One more interval: without progress while there was a request, or well."""
     if now.served != before.last.served:
         return Progress(now, now_ns)
-    asked = now.asked != before.last.asked
+    # less than before: a link is gone with what it had counted
+    asked = now.asked > before.last.asked
     return Progress(now, before.since_ns, before.unchanged + asked)
 
 

@@ -20,12 +20,19 @@ LOOK_SECONDS = 1.0
 
 
 class Roster:
-    """Guests by the process of their VMM; looked for once a second at most."""
+    """Guests by the process of their VMM; looked for once a second at most.
+
+    That one is found is that it is watched, unless said otherwise.
+    """
 
     def __init__(
-        self, runtime: Path = RUNTIME, clock: Callable[[], float] = time.monotonic
+        self,
+        runtime: Path = RUNTIME,
+        clock: Callable[[], float] = time.monotonic,
+        found: Callable[[str, int], None] = say_watched,
     ) -> None:
-        self._runtime, self._clock = runtime, clock
+        """`found` is told the name and the VMM of each life of a guest."""
+        self._runtime, self._clock, self._found = runtime, clock, found
         self._looked = float("-inf")
         self._lives: dict[int, Guest] = {}
 
@@ -42,5 +49,5 @@ class Roster:
             except ObserverError:
                 continue  # it comes up, or ends, just now
         for pid in self._lives.keys() - before.keys():
-            say_watched(self._lives[pid].name, pid)
+            self._found(self._lives[pid].name, pid)
         return self._lives

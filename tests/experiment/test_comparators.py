@@ -3,6 +3,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
+import subprocess
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
 import pytest
 from experiment_program import program
 from hypothesis import given
@@ -12,10 +20,14 @@ from observer.clock import MS, SECOND
 from observer.inventory.task import ABSENT, TaskLook
 from observer.model import VerdictKind
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 RUNS = TaskLook("S", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
 STOPS = TaskLook("T", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
 
 
+LONG_SECONDS = 20.0
 POLLING = program("polling/polling.py")
 GOSHD = program("goshd/goshd.py")
 
@@ -41,6 +53,31 @@ def test_what_a_poll_finds(
 
     assert (found.kind if found else None) == kind
     assert (found is not None and found.is_certain) == is_certain
+
+
+def test_nobody_waits_for_the_answer_of_one_that_stands_still(tmp_path: Path) -> None:
+    """Its monitor is mute, and others are waiting to be looked at."""
+    files = SimpleNamespace(qmp=tmp_path / "qmp")
+    with (
+        socket.socket(socket.AF_UNIX) as monitor,
+        subprocess.Popen(["sleep", "60"]) as sleeper,
+    ):
+        try:
+            monitor.bind(str(files.qmp))
+            monitor.listen()
+            sleeper.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, sleeper.pid, os.WSTOPPED)
+            guest = SimpleNamespace(files=files, disk_pid=sleeper.pid)
+            life = POLLING.Life(guest, sleeper.pid)
+            life.ask()
+            began = time.monotonic()
+            sight = life.look(began + LONG_SECONDS)
+            life.close()
+        finally:
+            sleeper.kill()
+
+    assert time.monotonic() - began < LONG_SECONDS / 2
+    assert POLLING.finding(sight).kind == VerdictKind.VMM_STOPPED
 
 
 @given(
