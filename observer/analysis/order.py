@@ -36,7 +36,7 @@ DESIGNS = (
 )
 OBSERVER_FAULTS = ("observer-crash", "observer-stop")
 SILENT = (
-    *("idle", "busy", "link-down", "boot"),
+    *("idle", "load", "asked", "busy", "link-down", "boot"),
     *("paused", "snapshot", "migrating", "host-overload"),
 )
 CASES = (

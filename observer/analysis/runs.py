@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from observer.analysis.failures import read_failures
 from observer.analysis.run_facts import RUN_FILE, RunFacts, read_facts
 from observer.analysis.tables import TABLES, read_table
 from observer.errors import UsageError
@@ -24,8 +25,8 @@ __all__ = ["Runs", "default_roots", "read_runs"]
 
 PART = ".part"
 NEEDED = {
-    "detection": ("cases", "cost"),
-    "services": ("cases", "cost"),
+    "detection": ("cases", "verdicts", "cost", "requests"),
+    "services": ("cases", "verdicts", "cost"),
     "overhead": ("workload",),
     "scale": ("scale",),
 }
@@ -40,7 +41,7 @@ class Runs:
     frames: Mapping[str, pd.DataFrame]
     """By table; every table is there, empty if no run has it."""
     notes: tuple[str, ...]
-    """What was left out, each in a sentence."""
+    """What was left out or failed, each in a sentence."""
 
     def of(self, table: str, experiment: str) -> pd.DataFrame:
         """Its rows of one experiment."""
@@ -92,15 +93,23 @@ def _columns(facts: RunFacts) -> dict[str, object]:
         "host_vms": facts.vms,
         "run_seconds": facts.seconds,
         "run_id": f"{facts.run:02d}-{facts.design}@{facts.started}",
+        "boot": f"{facts.run:02d}@{facts.started}",
     }
 
 
 def _tables(folder: Path, facts: RunFacts) -> dict[str, pd.DataFrame]:
     """Those that this run has; UsageError where it lacks one that it needs."""
-    needed = NEEDED.get(facts.experiment, ())
+    if facts.experiment not in NEEDED:
+        raise UsageError(
+            f"{folder} is of an experiment {facts.experiment} that there is not: take "
+            "it out of the folder."
+        )
+    needed = NEEDED[facts.experiment]
     names = [n for n in TABLES if n in needed or (folder / f"{n}.parquet").exists()]
     return {
-        name: read_table(folder / f"{name}.parquet", name).assign(**_columns(facts))
+        name: read_table(folder / f"{name}.parquet", name, facts.experiment).assign(
+            **_columns(facts)
+        )
         for name in names
     }
 
@@ -111,7 +120,8 @@ def _joined(name: str, frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     if there := [frame for frame in frames if len(frame)]:
         return pd.concat(there, ignore_index=True)
     joined = ("experiment", "run", "design", "run_workload", "host_vms", "run_seconds")
-    return pd.DataFrame(columns=[*(c.name for c in TABLES[name]), *joined, "run_id"])
+    columns = [*(c.name for c in TABLES[name]), *joined, "run_id", "boot"]
+    return pd.DataFrame(columns=columns)
 
 
 def read_runs(roots: Sequence[Path]) -> Runs:
@@ -140,5 +150,5 @@ def read_runs(roots: Sequence[Path]) -> Runs:
     return Runs(
         facts=tuple(facts.values()),
         frames={name: _joined(name, its) for name, its in frames.items()},
-        notes=tuple(notes),
+        notes=(*notes, *(failure.sentence for failure in read_failures(roots))),
     )

@@ -28,10 +28,11 @@ __all__ = [
     "other_version",
     "read_table",
     "schema_of",
+    "unwritable",
     "write_table",
 ]
 
-FORMAT = 1
+FORMAT = 2
 Kind = Literal["string", "bool", "int32", "int64", "float64"]
 
 
@@ -66,6 +67,15 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("waited_ms", "float64", "ms"),
         Column("unharmed", "bool", maybe=True),
     ),
+    # All that was said, whether it counts or not: cases are judged by these.
+    "verdicts": (
+        Column("monotonic_ns", "int64", "ns"),
+        Column("since_ns", "int64", "ns"),
+        Column("vm", "string"),
+        Column("subject", "string"),
+        Column("kind", "string"),
+        Column("evidence", "string"),
+    ),
     # BPF run time has no memory, and a host has nothing but exits.
     "cost": (
         Column("role", "string"),
@@ -90,6 +100,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("throughput", "float64", "unit", maybe=True),
         *_LATENCIES,
         Column("observer_cpu_ms", "float64", "ms"),
+        Column("wrong_verdicts", "int32", "1"),
         Column("guest_exits", "int64", "1"),
         Column("seconds", "float64", "s"),
     ),
@@ -118,6 +129,14 @@ def other_version(path: Path, found: object) -> UsageError:
     return UsageError(
         f"{path} was written by another version (format {found}, this one reads "
         f"{FORMAT}): run it again or use that version."
+    )
+
+
+def unwritable(path: Path, error: OSError) -> HostError:
+    """What is said where something of a run cannot be written."""
+    return HostError(
+        f"{path} cannot be written ({error.strerror or error}): make room or mend the "
+        "folder, and run it again; the runs before it are kept."
     )
 
 
@@ -164,13 +183,10 @@ def write_table(
     except OSError as e:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        raise HostError(
-            f"{path} cannot be written ({e.strerror or e}): make room or mend the "
-            "folder, and run it again; the runs before it are kept."
-        ) from e
+        raise unwritable(path, e) from e
 
 
-def read_table(path: Path, table: str) -> pd.DataFrame:
+def read_table(path: Path, table: str, experiment: str) -> pd.DataFrame:
     """Rows as a frame; UsageError for what is cut off, foreign, or of another time."""
     _check_installed()
     import pyarrow as pa
@@ -194,6 +210,7 @@ def read_table(path: Path, table: str) -> pd.DataFrame:
         )
     if facts[b"format"] != str(FORMAT).encode():
         raise other_version(path, facts[b"format"].decode(errors="replace"))
+    _check_whose(path, facts, table, experiment)
     for column in TABLES[table]:
         index = whole.schema.get_field_index(column.name)
         if index < 0 or str(whole.schema.field(index).type) != _type_name(column.kind):
@@ -202,6 +219,20 @@ def read_table(path: Path, table: str) -> pd.DataFrame:
                 f"{table} has: run it again."
             )
     return whole.select([c.name for c in TABLES[table]]).to_pandas()
+
+
+def _check_whose(
+    path: Path, facts: Mapping[bytes, bytes], table: str, experiment: str
+) -> None:
+    """UsageError for what was written as another table, or in another experiment."""
+    wanted = {b"table": table, b"experiment": experiment}
+    for key, name in wanted.items():
+        found = facts.get(key, b"none").decode(errors="replace")
+        if found != name:
+            raise UsageError(
+                f"{path} is of another {key.decode()} ({found}, not {name}): take its "
+                "folder away and run it again."
+            )
 
 
 def _type_name(kind: Kind) -> str:

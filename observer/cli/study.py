@@ -6,13 +6,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from observer.cli.demo import here_option
-from observer.errors import DeadlineError, ObserverError, UsageError
+from observer.errors import DeadlineError, HostError, ObserverError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,6 +97,7 @@ def run_study(
         took_s = time.monotonic() - began
         _say(f"{bar(done, len(left), took_s)}: {sitting.design}, run {sitting.run}")
         words = _words(sitting, root, commit, quick=quick)
+        said = "it says why in its output"
         try:
             prepare(sitting, _say)
             if here:
@@ -104,13 +106,32 @@ def run_study(
                 memory = MEMORY.get(sitting.experiment)
                 code = run_in_testbed(words, kernel, RUN_SECONDS, _say, memory)
         except ObserverError as e:
-            _say(e.message)
+            _say(said := e.message)
             code = 1
         if code:
             failed += 1
-            _say(f"{sitting.design}, run {sitting.run} failed: it is left for later")
+            _keep(root, sitting, commit, said)
     _say(f"{len(order) - failed} of {len(order)} runs are in {root}")
     return 1 if failed else 0
+
+
+def _keep(root: Path, sitting: Sitting, commit: str, said: str) -> None:
+    """That it failed, for the results to tell; it is run again the next time."""
+    from observer.analysis.failures import Failure, keep_failure
+
+    _say(f"{sitting.design}, run {sitting.run} failed: it is left for later")
+    failure = Failure(
+        experiment=sitting.experiment,
+        run=sitting.run,
+        design=sitting.design,
+        ended=datetime.now(UTC).isoformat(timespec="seconds"),
+        commit=commit,
+        said=said,
+    )
+    try:
+        keep_failure(root, failure)
+    except HostError as e:
+        _say(e.message)
 
 
 def _words(sitting: Sitting, root: Path, commit: str, *, quick: bool) -> list[str]:

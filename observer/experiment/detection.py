@@ -84,11 +84,13 @@ def judged(  # noqa: PLR0913 - what is known of it
     *,
     is_ours: bool,
     waited_ms: float,
+    later: Sequence[Verdict] = (),
 ) -> Case:
     """A fault's row, by the first verdict since its effect.
 
     Of ours it must be the right one of its kind and subject; a comparator need only
-    name the VM, for most have no words for what it was.
+    name the VM, for most have no words for what it was.  What was said `later`, after
+    the fault was undone, detects nothing more, but may be wrong.
     """
     subject = case.subject.format(vm=vm)
 
@@ -111,7 +113,7 @@ def judged(  # noqa: PLR0913 - what is known of it
         kind=told.kind if told else None,
         subject=told.subject if told else None,
         evidence=told.evidence if told else "nothing was said",
-        wrong_verdicts=sum(not is_right(v) for v in said),
+        wrong_verdicts=sum(not is_right(v) for v in (*said, *later)),
         waited_ms=waited_ms,
     )
 
@@ -191,13 +193,14 @@ class Detection:
         self._ear.tell(f"web1: {name}")
         began_ns = time.monotonic_ns()
         with inject(name, guest, GUEST_FAULTS):
-            self._ear.listen(began_ns, SILENT_SECONDS)
-        self._ear.listen(began_ns, 1.0)  # also the way back must be silent
+            self._ear.hear_out(SILENT_SECONDS)
+        self._ear.hear_out(1.0)  # also the way back must be silent
         return self._silently(name, guest.name, began_ns)
 
     def _fault(self, case: FaultCase) -> Case:
         guest, _ = self._guests[case.guest]
         self._ear.tell(f"{case.guest}: {case.fault}")
+        self._ear.wait_for_phase()
         recovered = self._ear.recoveries
         with ExitStack() as stack:
             effect_ns = begin(case, guest, stack)
@@ -205,15 +208,22 @@ class Detection:
             waited_ms = (time.monotonic_ns() - effect_ns) / MS
         if said and GUEST_FAULTS[case.fault].passing:
             self._ear.wait_for_recovery(recovered)
-        ours = self._ear.design.daemon is not None
         return judged(
-            case, guest.name, effect_ns, said, is_ours=ours, waited_ms=waited_ms
+            case,
+            guest.name,
+            effect_ns,
+            said,
+            is_ours=self._ear.design.daemon is not None,
+            waited_ms=waited_ms,
+            later=self._ear.since(effect_ns)[len(said) :],
         )
 
-    def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> None:
-        """Let a phase pass, and keep what everybody took."""
+    def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> Case:
+        """Let a phase pass, and keep what everybody took; nothing may be said of it."""
+        began_ns = time.monotonic_ns()
         who = guest_processes(guest for guest, _ in self._guests.values())
         self.costs += self._ear.costs(phase, seconds, who, bpf_ns)
+        return self._silently(phase, "web1", began_ns)
 
     @contextmanager
     def _asked(self, name: str) -> Iterator[LatencyProbe]:
@@ -223,11 +233,13 @@ class Detection:
             yield probe
         self.requests += probe.answers
 
-    def _asked_calmly(self, seconds: float) -> None:
+    def _asked_calmly(self, seconds: float) -> Case:
+        began_ns = time.monotonic_ns()
         self._ear.tell(f"web1: is asked for {seconds:g} s")
         with self._asked("web1") as probe:
             probe.mark(CALM)
             time.sleep(seconds)
+        return self._silently("asked", "web1", began_ns)
 
     def _life(self, life: Sequence[FaultCase]) -> Iterator[Case]:
         """All that a guest is put through; it is asked while that can be undone."""
@@ -265,7 +277,7 @@ class Detection:
             finally:
                 signal.pidfd_send_signal(pidfd, signal.SIGCONT)
                 os.close(pidfd)
-            self._ear.listen(began_ns, SILENT_SECONDS)
+            self._ear.hear_out(SILENT_SECONDS)
         else:
             voice.kill()
             time.sleep(STOPPED_SECONDS)
@@ -278,12 +290,12 @@ class Detection:
         is_watched = self._ear.voice is not None
         yield self._boot("web1")
         yield self._boot("db1")
-        self._look_on("idle", course.calm_s, bpf_ns)
+        yield self._look_on("idle", course.calm_s, bpf_ns)
         guest, _ = self._guests["web1"]
         guest.order("busy net")
-        self._look_on("load", course.calm_s, bpf_ns)
+        yield self._look_on("load", course.calm_s, bpf_ns)
         guest.order("idle")
-        self._asked_calmly(course.calm_s / 2)
+        yield self._asked_calmly(course.calm_s / 2)
         silent = list(course.silent)
         self._ear.chance.shuffle(silent)
         for name in silent:

@@ -50,6 +50,7 @@ class Ear:
     ) -> None:
         self.design, self.voice, self.tell = design, voice, tell
         self.chance = random.Random(seed)  # noqa: S311 - no secret: repeatable
+        self._phase = random.Random(f"{seed} phase")  # noqa: S311 - likewise
         self._counts_from_ns: dict[str, float] = {}
         """For a VM that we ended: when its next life was watched, if it is."""
 
@@ -68,20 +69,31 @@ class Ear:
         said = self.voice.since(ns) if self.voice else []
         return [verdict for verdict in said if self._counts(verdict)]
 
-    def listen(self, since_ns: int, seconds: float) -> None:
-        """Until something is said, or the time is over; ProgramError if it ended."""
-        if self.voice is None:
-            time.sleep(min(seconds, SILENT_SECONDS))
-            return
-        self.voice.wait(
-            lambda v: v.monotonic_ns >= since_ns and self._counts(v), seconds
-        )
-        if not self.voice.alive():
+    def wait_for_phase(self) -> None:
+        """Until a moment of chance in its period, at which a fault may come.
+
+        What is done to a guest ends when the design has spoken: without this a fault
+        would come at the same moment of its period each time.
+        """
+        time.sleep(self._phase.uniform(0, self.design.phase_s))
+
+    def _check(self) -> None:
+        if self.voice and not self.voice.alive():
             raise ProgramError(f"It ended: {self._last_words()}")
+
+    def hear_out(self, seconds: float) -> None:
+        """Let a time pass in which nothing should be said; ProgramError if it ended."""
+        time.sleep(seconds)
+        self._check()
 
     def listen_to_all(self, fault: str, since_ns: int) -> list[Verdict]:
         """What it says of a fault, for as long as anything can come."""
-        self.listen(since_ns, self.design.patience_with_s(fault))
+        if self.voice:
+            self.voice.wait(
+                lambda v: v.monotonic_ns >= since_ns and self._counts(v),
+                self.design.patience_with_s(fault),
+            )
+        self._check()
         if self.since(since_ns):
             time.sleep(ALSO_SECONDS)
         return self.since(since_ns)

@@ -22,6 +22,8 @@ __all__ = [
 ]
 
 BLIND_SECONDS = 8.0
+PETTED = 0.3
+"""A watchdog is petted each time so much of its heartbeat has passed."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class ObserverDesign:
 
     For others it is waited no longer than for most designs.
     """
+    phase_s: float = 1.0
+    """A fault comes at a moment of chance in so long: its period, where it has one."""
     devices: tuple[str, ...] = ()
     """More words for QEMU."""
     words: str = ""
@@ -77,11 +81,13 @@ def _watchdog(heartbeat_s: int) -> ObserverDesign:
         f"QEMU's i6300esb, petted by busybox, runs out after {heartbeat_s} s",
         program=("watchdog/watchdog.py",),
         patience_s=heartbeat_s + 8.0,
+        phase_s=PETTED * heartbeat_s,
         sees=("guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"),
         devices=_I6300ESB,
         drivers=("i6300esb",),
         flavour="amd64",
-        start=f"watchdog -t {heartbeat_s * 300}ms -T {heartbeat_s} /dev/watchdog\n",
+        start=f"watchdog -t {round(heartbeat_s * PETTED * 1000)}ms "
+        f"-T {heartbeat_s} /dev/watchdog\n",
     )
 
 
@@ -90,6 +96,7 @@ def _polling(every_s: float, patience_s: float) -> ObserverDesign:
         f"/proc and QMP every {every_s:g} s, three bad polls in a row",
         program=("polling/polling.py", "--every", f"{every_s:g}"),
         patience_s=patience_s,
+        phase_s=every_s,
         sees=("vmm-crash", "vmm-stop", "backend-crash", "backend-hang"),
     )
 
@@ -101,7 +108,8 @@ def _phoenix(valid_ms: int, *options: str) -> ObserverDesign:
         else f"asked after {valid_ms} ms without a sign of life"
     )
     return ObserverDesign(
-        f"{does}, 5 ms to answer; private against shared index",
+        f"{does}, 5 ms to answer (20 ms on an emulated CPU); private against shared "
+        "index",
         program=("phoenix/phoenix.py", "--valid-ms", str(valid_ms), *options),
         patience_s=5,
     )

@@ -87,6 +87,7 @@ def workload_row(window: Window) -> dict[str, Any]:
         **msgspec.structs.asdict(window.spread or NO_SPREAD),
         "observer_cpu_ms": window.observer_cpu_ms,
         "guest_exits": window.guest_exits,
+        "wrong_verdicts": window.verdicts,
         "seconds": window.seconds,
     }
 

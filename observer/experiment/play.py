@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from observer.analysis.run_facts import RUN_FILE, RunFacts
-from observer.analysis.tables import write_table
+from observer.analysis.tables import TABLES, unwritable, write_table
 from observer.bench.programs import show_all
 from observer.bench.report import is_emulated
 from observer.demo.place import guest_image_folder
 from observer.demo.report import host_facts, write_report
-from observer.errors import HostError
 from observer.experiment.agents import AGENTS
 from observer.experiment.built import built
 from observer.experiment.cases import CASES, SILENT
@@ -42,6 +41,7 @@ from observer.testbed.nested import checkout
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from observer.demo.voice import Voice
     from observer.experiment.cost import Cost
     from observer.experiment.detection import Case
     from observer.experiment.plan import Sitting
@@ -69,6 +69,9 @@ FULL_SERVICES = ServiceCourse(tuple(FAULTS["net-failure"]))
 QUICK_SERVICES = ServiceCourse(("nic-hang", "service-crash"), (), 6.0)
 QUICK_WORKLOADS = ("cpu", "latency")
 WINDOW_SECONDS = 8.0
+VERDICT_COLUMNS = tuple(column.name for column in TABLES["verdicts"])
+TURNS = 2
+"""Forth and back: what drifts within a boot hits all designs alike."""
 FULL_SCALE = Plan(turns=1)
 QUICK_SCALE = Plan((10, 100), (0.1,), turns=1, seconds=8.0)
 PART, NOTES = ".part", "notes.log"
@@ -164,8 +167,9 @@ def _detection(
             cases = list(run.rows(course, bpf_ns))
         finally:
             run.close()
+        tables = _tables(cases, run.costs, voice)
     asked = [request._asdict() for request in run.requests]
-    return {**_tables(cases, run.costs), "requests": asked}
+    return {**tables, "requests": asked}
 
 
 def _services(
@@ -178,10 +182,10 @@ def _services(
         _scratch() as made,
         own_images(made, design.service_words),
         design_heard(design, notes) as voice,
-        service_run(Ear(design, voice, sitting.seed, tell)) as run,
     ):
-        cases = list(run.rows(course, bpf_ns))
-    return _tables(cases, run.costs)
+        with service_run(Ear(design, voice, sitting.seed, tell)) as run:
+            cases = list(run.rows(course, bpf_ns))
+        return _tables(cases, run.costs, voice)
 
 
 def _overhead(
@@ -196,14 +200,20 @@ def _overhead(
     order = SIDE_BY_SIDE[:: -1 if sitting.run % 2 else 1]
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in order}
     its = [known[name] for name in names or known]
-    for row in overhead_rows(its, order, 1, bench):
+    for row in overhead_rows(its, order, TURNS, bench):
         rows[row.pop("design")].append(row)
     return {name: {"workload": found} for name, found in rows.items()}
 
 
-def _tables(cases: Sequence[Case], costs: Sequence[Cost]) -> Tables:
+def _tables(
+    cases: Sequence[Case], costs: Sequence[Cost], voice: Voice | None
+) -> Tables:
+    said = voice.since(0) if voice else []
     return {
         "cases": [msgspec.structs.asdict(case) for case in cases],
+        "verdicts": [
+            {name: getattr(v, name) for name in VERDICT_COLUMNS} for v in said
+        ],
         "cost": [msgspec.structs.asdict(cost) for cost in costs],
     }
 
@@ -253,10 +263,7 @@ def _room(whole: Path) -> Iterator[None]:
     try:
         yield
     except OSError as e:
-        raise HostError(
-            f"{whole} cannot be written ({e.strerror or e}): make room or mend the "
-            "folder, and run it again; the runs before it are kept."
-        ) from e
+        raise unwritable(whole, e) from e
 
 
 def _facts(sitting: Sitting, commit: str, plan: Plan) -> RunFacts:

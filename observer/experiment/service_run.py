@@ -64,6 +64,7 @@ class ServiceRun:
 
     def close(self) -> None:
         """Take all away."""
+        self._ear.ends(SERVICE)
         self._stack.close()
         if self._is_up:
             service("down", SERVICE)
@@ -104,12 +105,13 @@ class ServiceRun:
             if name == "host-overload":
                 for _ in range(HOGS):
                     stack.enter_context(hog())
-            self._ear.listen(began_ns, SILENT_SECONDS)
+            self._ear.hear_out(SILENT_SECONDS)
         return self._silently(name, began_ns)
 
     def _fault(self, fault: Fault) -> Case:
         self._ear.tell(f"{SERVICE}: {fault.name}")
         with self._flows():
+            self._ear.wait_for_phase()
             effect_ns = break_services(fault, self._trace)
             said = self._ear.listen_to_all(fault.name, effect_ns)
             waited_ms = (time.monotonic_ns() - effect_ns) / MS
@@ -119,16 +121,18 @@ class ServiceRun:
         ours = self._ear.design.daemon is not None
         return judged(case, SERVICE, effect_ns, said, is_ours=ours, waited_ms=waited_ms)
 
-    def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> None:
+    def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> Case:
+        began_ns = time.monotonic_ns()
         who = {service_pid(SERVICE): ("vmm", SERVICE)}
         self.costs += self._ear.costs(phase, seconds, who, bpf_ns)
+        return self._silently(phase, began_ns)
 
     def rows(self, course: ServiceCourse, bpf_ns: Callable[[], int]) -> Iterator[Case]:
         """Every case, in an order of chance."""
         yield self._start()
-        self._look_on("idle", course.calm_s, bpf_ns)
+        yield self._look_on("idle", course.calm_s, bpf_ns)
         with self._flows():
-            self._look_on("load", course.calm_s, bpf_ns)
+            yield self._look_on("load", course.calm_s, bpf_ns)
         for name in course.silent:
             yield self._silent(name)
         faults = list(course.faults) if self._ear.voice else []

@@ -41,6 +41,7 @@ FAULTS = (
 SILENT = ("idle", "busy", "paused", "host-overload")
 SERVICE_FAULTS = ("nic-hang", "netback-hang", "service-crash", "vmm-crash")
 WAITED_MS = 40_000.0
+EFFECT_NS = 10**12
 
 
 class Kind(NamedTuple):
@@ -134,8 +135,8 @@ def fault_row(out: Writer, case: str, kind: Kind) -> dict[str, Any]:
         "case": case,
         "silent": False,
         "vm": "web1",
-        "effect_ns": 10**12,
-        "verdict_ns": 10**12 + int(took * MS) if seen else None,
+        "effect_ns": EFFECT_NS,
+        "verdict_ns": EFFECT_NS + int(took * MS) if seen else None,
         "detection_ms": took if seen else None,
         "detected": seen,
         "kind": "guest-hung" if seen else None,
@@ -204,15 +205,33 @@ def cost_rows(out: Writer, kind: Kind, vms: int) -> Iterator[dict[str, Any]]:
         yield {**head, "role": "host", "exits": exits}
 
 
+def verdict_rows(cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "monotonic_ns": case["verdict_ns"],
+            "since_ns": case["effect_ns"],
+            "vm": case["vm"],
+            "subject": case["subject"],
+            "kind": case["kind"],
+            "evidence": case["evidence"],
+        }
+        for case in cases
+        if case["detected"]
+    ]
+
+
 def request_rows(out: Writer, kind: Kind) -> list[dict[str, Any]]:
     rows = []
-    for phase, lost in (("calm", 0), ("backend-hang", 0.01), ("idle", 0)):
+    for phase, lost, began_ns in (
+        ("calm", 0, EFFECT_NS - 20 * SECOND),
+        ("backend-hang", 0.01, EFFECT_NS),
+    ):
         times = out.chance.lognormal(np.log(1.7 + 0.01 * kind.wakeups_per_s), 0.5, 300)
         gone = out.chance.random(300) < lost
         rows += [
             {
                 "phase": phase,
-                "intended_ns": 10**12 + i * 10 * MS,
+                "intended_ns": began_ns + i * 10 * MS,
                 "latency_ns": None if gone[i] else int(times[i] * MS),
             }
             for i in range(300)
@@ -222,14 +241,16 @@ def request_rows(out: Writer, kind: Kind) -> list[dict[str, Any]]:
 
 def write_detection(root: Path, run: int, design: str, vms: int = 3) -> None:
     out, kind = started(root, "detection", run, design, vms), DETECTION[design]
-    out.write("cases", case_rows(out, kind, FAULTS))
+    out.write("cases", cases := case_rows(out, kind, FAULTS))
+    out.write("verdicts", verdict_rows(cases))
     out.write("cost", list(cost_rows(out, kind, vms)))
     out.write("requests", request_rows(out, kind))
 
 
 def write_services(root: Path, run: int, design: str) -> None:
     out, kind = started(root, "services", run, design, 1), SERVICES[design]
-    out.write("cases", case_rows(out, kind, SERVICE_FAULTS))
+    out.write("cases", cases := case_rows(out, kind, SERVICE_FAULTS))
+    out.write("verdicts", verdict_rows(cases))
     out.write("cost", list(cost_rows(out, kind, 1)))
 
 
@@ -244,6 +265,7 @@ def write_overhead(root: Path, run: int, design: str) -> None:
             "throughput": out.about(per_s * (1 - less), 0.02) if per_s else None,
             "p99_ms": out.about(9.0 * (1 + less), 0.04) if per_s else None,
             "observer_cpu_ms": 1.1 * 20,
+            "wrong_verdicts": 0,
             "guest_exits": int(out.about(180_000, 0.02)),
             "seconds": 20.0,
         }

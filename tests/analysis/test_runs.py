@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from synthetic_runs import write_detection
 
+from observer.analysis.failures import Failure, keep_failure
 from observer.analysis.run_facts import RUN_FILE, RunFacts
 from observer.analysis.runs import default_roots, read_runs
 from observer.errors import UsageError
@@ -78,12 +79,12 @@ def test_a_run_of_another_version_is_told(root: Path) -> None:
     with pytest.raises(UsageError) as told:
         read_runs([root])
     assert told.value.message == (
-        f"{path.parent} was written by another version (format 3, this one reads 1): "
+        f"{path.parent} was written by another version (format 3, this one reads 2): "
         "run it again or use that version."
     )
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 1}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 2}'])
 def test_what_is_no_run_is_told(root: Path, text: bytes) -> None:
     """With the file's name."""
     (root / "detection/01-none" / RUN_FILE).write_bytes(text)
@@ -93,13 +94,37 @@ def test_what_is_no_run_is_told(root: Path, text: bytes) -> None:
 
 
 def test_a_run_without_a_table_that_it_needs_is_told(root: Path) -> None:
-    """Requests it may be without: not every workload makes some."""
-    folder = root / "detection/01-none"
-    (folder / "requests.parquet").unlink()
-    read_runs([root])
-    (folder / "cost.parquet").unlink()
+    """It would be missed in one section of the results, and nowhere told."""
+    (root / "detection/01-none/requests.parquet").unlink()
 
-    with pytest.raises(UsageError, match=r"cost.parquet is missing"):
+    with pytest.raises(UsageError, match=r"requests.parquet is missing"):
+        read_runs([root])
+
+
+def test_a_run_of_an_experiment_that_there_is_not_is_told(root: Path) -> None:
+    """None of the results would be of it."""
+    rewrite(root / "detection/01-none" / RUN_FILE, experiment="divination")
+
+    with pytest.raises(UsageError, match="an experiment divination that there is not"):
+        read_runs([root])
+
+
+def test_a_run_that_failed_is_told(root: Path) -> None:
+    """It left no folder; who reads the results must know of it."""
+    failure = Failure(
+        experiment="detection",
+        run=2,
+        design="none",
+        ended="2026-11-28T00:00:00+00:00",
+        commit="0123456789ab",
+        said="The host fell.",
+    )
+    keep_failure(root, failure)
+    keep_failure(root, failure)
+
+    assert read_runs([root]).notes == (failure.sentence,)
+    (root / "detection/failed.jsonl").write_text("{}\n")
+    with pytest.raises(UsageError, match="is no file of failed runs"):
         read_runs([root])
 
 

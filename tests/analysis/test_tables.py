@@ -30,7 +30,7 @@ def write(path: Path) -> Path:
 
 def test_rows_come_back_and_nothing_else_is_left(tmp_path: Path) -> None:
     """A request that was lost has no latency, and is no zero."""
-    frame = read_table(write(tmp_path / "requests.parquet"), "requests")
+    frame = read_table(write(tmp_path / "requests.parquet"), "requests", "detection")
 
     assert frame["intended_ns"].tolist() == [1_000_000_000_001, 2]
     assert frame["latency_ns"].isna().tolist() == [False, True]
@@ -42,7 +42,7 @@ def test_each_column_has_its_unit(table: str) -> None:
     """By its name: who reads a file alone need not guess."""
     schema = schema_of(table, "detection")
 
-    assert schema.metadata[b"format"] == b"1"
+    assert schema.metadata[b"format"] == b"2"
     assert schema.metadata[b"experiment"] == b"detection"
     for field in schema:
         unit = field.metadata[b"unit"].decode()
@@ -82,7 +82,7 @@ def test_a_file_that_was_cut_off_is_told(tmp_path: Path, kept: int) -> None:
     path.write_bytes(path.read_bytes()[:kept])
 
     with pytest.raises(UsageError, match="only a part of one"):
-        read_table(path, "requests")
+        read_table(path, "requests", "detection")
 
 
 def test_a_foreign_file_is_told(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_foreign_file_is_told(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1]}), path)
 
     with pytest.raises(UsageError, match="was not written by"):
-        read_table(path, "requests")
+        read_table(path, "requests", "detection")
 
 
 def test_a_file_of_another_version_is_told(tmp_path: Path) -> None:
@@ -101,13 +101,33 @@ def test_a_file_of_another_version_is_told(tmp_path: Path) -> None:
     facts = {**table.schema.metadata, b"format": b"3"}
     pq.write_table(table.replace_schema_metadata(facts), path)
 
-    with pytest.raises(UsageError, match=r"format 3, this one reads 1.*run it again"):
-        read_table(path, "requests")
+    with pytest.raises(UsageError, match=r"format 3, this one reads 2.*run it again"):
+        read_table(path, "requests", "detection")
 
 
 def test_a_column_of_another_type_is_told(tmp_path: Path) -> None:
     """Rather than counted with."""
     path = write(tmp_path / "requests.parquet")
+    table = pq.read_table(path)
+    words = table.cast(pa.schema([(f.name, pa.string()) for f in table.schema]))
+    pq.write_table(words.replace_schema_metadata(table.schema.metadata), path)
 
-    with pytest.raises(UsageError, match="no case of type string"):
-        read_table(path, "cases")
+    with pytest.raises(UsageError, match="no intended_ns of type int64"):
+        read_table(path, "requests", "detection")
+
+
+@pytest.mark.parametrize(
+    ("table", "experiment", "said"),
+    [
+        ("cases", "detection", r"another table \(requests, not cases\)"),
+        ("requests", "services", r"another experiment \(detection, not services\)"),
+    ],
+)
+def test_a_file_that_was_put_elsewhere_is_told(
+    tmp_path: Path, table: str, experiment: str, said: str
+) -> None:
+    """Its rows would count for what they are not."""
+    path = write(tmp_path / "requests.parquet")
+
+    with pytest.raises(UsageError, match=said):
+        read_table(path, table, experiment)

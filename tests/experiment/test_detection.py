@@ -54,6 +54,16 @@ def test_a_fault_is_judged_by_the_first_right_verdict(
     assert bool(row.verdict_ns) == row.detected
 
 
+def test_what_is_said_after_a_fault_detects_nothing_but_may_be_wrong() -> None:
+    """The right one came too late to count; one on another VM is false."""
+    later = [verdict("web1", HUNG, "guest", 90), verdict("db1", HUNG, "guest", 95)]
+    row = judged(
+        CASES["guest-halt"], "web1", 50 * MS, [], is_ours=True, waited_ms=9, later=later
+    )
+
+    assert (row.detected, row.wrong_verdicts) == (False, 1)
+
+
 def test_whatever_is_said_in_a_silent_case_is_wrong() -> None:
     """Each verdict counts, whomever it is about."""
     said = [verdict("web1", HUNG, "guest", 1), verdict("db1", HUNG, "guest", 2)]

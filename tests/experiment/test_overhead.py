@@ -19,7 +19,7 @@ WINDOW = Window(
 )
 COLUMNS = [
     *("workload", "turn", "unit", "throughput", "mean_ms", "p50_ms", "p95_ms"),
-    *("p99_ms", "observer_cpu_ms", "guest_exits", "seconds"),
+    *("p99_ms", "observer_cpu_ms", "guest_exits", "wrong_verdicts", "seconds"),
 ]
 
 

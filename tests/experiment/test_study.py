@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from click.testing import CliRunner
 from synthetic_runs import started
 
+from observer.analysis.failures import read_failures
 from observer.cli import main
 from observer.cli import study as verbs
 from observer.errors import ProgramError
@@ -83,6 +84,32 @@ def test_one_that_fails_is_left_for_later(
     assert "The host fell." in said
     assert "polling-1s, run 0 failed" in said
     assert stands.played == ["polling-1s 0"]
+
+
+def test_that_one_failed_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was run again and stood: it may be its design that fails."""
+    run(Host(tmp_path, ("polling-1s",)), tmp_path, monkeypatch)
+    run(Host(tmp_path), tmp_path, monkeypatch)
+    (failure,) = read_failures([tmp_path, tmp_path])
+
+    assert (failure.experiment, failure.design) == ("detection", "polling-1s")
+    assert failure.said == "The host fell."
+    assert "run 0 of polling-1s failed" in failure.sentence
+
+
+def test_a_full_disk_does_not_end_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be kept of a failure is said, and the others are played."""
+    falls = Host(tmp_path, DESIGNS)
+    (tmp_path / "detection").mkdir()
+    (tmp_path / "detection/failed.jsonl").symlink_to("/dev/full")
+    said = run(falls, tmp_path, monkeypatch)
+
+    assert len(falls.played) == len(DESIGNS)
+    assert "No space left on device" in said
 
 
 def test_a_run_of_another_version_is_said_and_kept(
