@@ -7,7 +7,7 @@
 # %%
 """Cost of the observer and of the observed."""
 
-from observer.analysis import cost, loads, plots
+from observer.analysis import cost, latency, overhead, plots
 from observer.analysis.picture import Shown
 from observer.analysis.runs import default_roots, read_runs
 
@@ -22,11 +22,12 @@ cost.per_run(costs).groupby(["phase", "design"], sort=False).median(numeric_only
 # Latency of an open-loop client's requests, from when each was due.
 
 # %%
-requests = runs.of("requests", "detection")
-Shown(plots.latency_plot(requests))
+requests, cases = runs.of("requests", "detection"), runs.of("cases", "detection")
+Shown(plots.latency_plot(requests, cases))
 
 # %%
-loads.latency_per_run(requests).groupby(["when", "design"]).median(numeric_only=True)
+felt = latency.per_run(requests, cases)
+felt.groupby(["phase", "design"]).median(numeric_only=True)
 
 # %% [markdown]
 # Throughput of the workloads beside each design, as a share of what it is without.
@@ -34,6 +35,10 @@ loads.latency_per_run(requests).groupby(["when", "design"]).median(numeric_only=
 # %%
 workload = runs.of("workload", "overhead")
 Shown(plots.overhead_plot(workload)) if len(workload) else "no runs of overhead"
+
+# %%
+boots = overhead.per_boot(workload)
+boots.pivot_table("throughput_ratio", ["workload", "boot"], "design")
 
 # %% [markdown]
 # What implicit heartbeats save against explicit ones (Phoenix: 13 % of CPU time).

@@ -27,6 +27,8 @@ POLLING, RESPONDER = "polling-100ms", "vm-per-vm"
 FROM_VMS = 2
 SURE = 0.05
 UNKNOWN = "not measured"
+MS_AN_HOUR = 3_600_000
+KIB = 1024
 FELT_WAKEUPS_PER_S = 1.0
 """More a second than this at the largest size would be growth that one can measure."""
 
@@ -54,7 +56,12 @@ def nothing_missed(cases: pd.DataFrame, ours: str, where: str) -> Check:
     return Check(
         f"{ours}: no fault is missed ({where})",
         None if mine.empty else not parts,
-        _listed(parts, UNKNOWN if mine.empty else f"all {len(mine)} faults seen"),
+        _listed(
+            parts,
+            UNKNOWN
+            if mine.empty
+            else f"all {len(mine)} seen, in {mine['run_id'].nunique()} runs",
+        ),
     )
 
 
@@ -62,8 +69,12 @@ def no_false_verdict(cases: pd.DataFrame, ours: str, where: str) -> Check:
     """Neither where nothing was broken, nor beside a fault."""
     mine = cases[cases["design"] == ours]
     wrong = mine[mine["wrong_verdicts"] > 0]
-    silent = int(mine["silent"].astype(bool).sum())
-    none = f"0 in {silent} silent cases and {len(mine) - silent} faults"
+    silent = detection.silent_of(mine)
+    hours = silent["waited_ms"].sum() / MS_AN_HOUR
+    none = (
+        f"0 in {len(silent)} silent cases ({figure(hours)} hours) and beside "
+        f"{len(mine) - len(silent)} faults, in {mine['run_id'].nunique()} runs"
+    )
     parts = [
         f"{int(its['wrong_verdicts'].sum())} in {case}"
         for case, its in wrong.groupby("case")
@@ -71,10 +82,7 @@ def no_false_verdict(cases: pd.DataFrame, ours: str, where: str) -> Check:
     return Check(
         f"{ours}: no false verdict ({where})",
         None if mine.empty else not parts,
-        _listed(
-            parts,
-            UNKNOWN if mine.empty else none,
-        ),
+        _listed(parts, UNKNOWN if mine.empty else none),
     )
 
 
@@ -96,7 +104,7 @@ def sooner_than_all(cases: pd.DataFrame, ours: str, where: str) -> Check:
         f"({where})",
         None if pairs.empty else not parts,
         _listed(parts, so if len(pairs) else UNKNOWN)
-        + (f"; {unsure} with p above {SURE}" if unsure else ""),
+        + (f"; {unsure} with p above {SURE}, uncorrected" if unsure else ""),
     )
 
 
@@ -112,7 +120,11 @@ def _compared(
             less.append(bool(here[ours] < here[theirs]))
             said = f"{figure(here[ours])} against {figure(here[theirs])} {unit}"
             parts.append(f"{phase} {said}")
-    return (all(less) if less else None), _listed(parts, UNKNOWN)
+    counts = runs.groupby("design")["run_id"].nunique()
+    said = f"{counts.get(ours, 0)} and {counts.get(theirs, 0)} runs"
+    return (all(less) if less else None), _listed(
+        [*parts, said] if parts else parts, UNKNOWN
+    )
 
 
 def less_cpu_than_polling(costs: pd.DataFrame, ours: str) -> Check:
@@ -150,7 +162,7 @@ def unharmed(cases: pd.DataFrame, ours: str) -> Check:
 
 
 def no_more_wakeups(scale: pd.DataFrame, ours: str) -> Check:
-    """While all are quiet: the slope's interval holds 0, or is too small to matter."""
+    """While all are quiet: what the steepest run could add is too little to matter."""
     claim = f"{ours}: no more wake-ups for more quiet VMs"
     found = growth.slopes(scale[scale["design"] == ours])
     if ours not in found:
@@ -158,13 +170,32 @@ def no_more_wakeups(scale: pd.DataFrame, ours: str) -> Check:
     wakeups = found[ours]["wakeups_per_s"]
     sizes = scale.loc[scale["design"] == ours, "vms"]
     felt = wakeups.high * (sizes.max() - sizes.min())
-    holds = wakeups.low <= 0 <= wakeups.high or felt < FELT_WAKEUPS_PER_S
+    holds = felt < FELT_WAKEUPS_PER_S
     per_thousand = [figure(x * 1000) for x in wakeups[:3]]
     return Check(
         claim,
         bool(holds),
         f"from {sizes.min()} to {sizes.max()} VMs {per_thousand[0]} a second for "
         f"each 1,000 VMs [{per_thousand[1]}, {per_thousand[2]}]",
+    )
+
+
+def memory_grows_straight(scale: pd.DataFrame, ours: str) -> Check:
+    """While all are quiet: the last VMs take no more each than the first did."""
+    claim = f"{ours}: memory grows no faster than the number of quiet VMs"
+    mine = scale[scale["design"] == ours]
+    found, halves = growth.slopes(mine), growth.halves(mine)
+    if ours not in found or not halves[ours][0].runs:
+        return Check(claim, None, UNKNOWN)
+    first, last = halves[ours]
+    bend = growth.bends(mine)[ours]
+    kib = [KIB * x for x in (found[ours]["rss_mib"].middle, first.middle, last.middle)]
+    return Check(
+        claim,
+        bool(last.middle <= first.middle),
+        f"{figure(kib[0])} KiB a VM; {figure(kib[1])} up to the middle size, "
+        f"{figure(kib[2])} from there on; {figure(bend.middle)} MiB off the straight "
+        f"line at most; {bend.runs} runs",
     )
 
 
@@ -185,6 +216,7 @@ def all_checks(runs: Runs) -> list[Check]:
             *less_than_responder(costs, ours),
             unharmed(runs.of("cases", "detection"), ours),
             no_more_wakeups(runs.of("scale", "scale"), ours),
+            memory_grows_straight(runs.of("scale", "scale"), ours),
         ]
     # One of ours that took no part in an experiment is no news.
     return [c for c in found if c.holds is not None or c.claim.startswith(MAIN)]

@@ -29,6 +29,8 @@ def _percent(share: float) -> str:
 def _share(interval: Interval) -> str:
     if interval.runs == 0:
         return DASH
+    if interval.runs == 1 or interval.low == interval.high:
+        return _percent(interval.middle)
     low, high = _percent(interval.low), _percent(interval.high)
     return f"{_percent(interval.middle)} [{low}, {high}]"
 
@@ -80,8 +82,12 @@ def _own(costs: pd.DataFrame) -> Table:
                 "and of BPF programs the run time, wherever they ran."
             ),
             (
-                "What a design runs inside of the guest counts here where it was read "
-                "there (guest-agent); it is in the CPU time of its VMM, below, anyway."
+                "What the kernel runs for BPF timers is timed by its trace, and that "
+                "of programs by its statistics."
+            ),
+            (
+                "What a design runs inside of a guest, or has a VMM do, is not here: "
+                "it is in the CPU time of the observed, below."
             ),
         ),
     )
@@ -89,6 +95,7 @@ def _own(costs: pd.DataFrame) -> Table:
 
 def _observed(costs: pd.DataFrame) -> Table:
     runs = cost.per_run(costs, observed=True)
+    whole = cost.with_the_observed(costs)
     idle = cost.by_design(costs, observed=True)
     load = cost.by_design(costs, observed=True, phase="load")
     rows = tuple(
@@ -99,14 +106,28 @@ def _observed(costs: pd.DataFrame) -> Table:
             spread(idle.get(design, {}).get("exits_per_s", NOTHING)),
             spread(load.get(design, {}).get("exits_per_s", NOTHING)),
             *_cpu_against(runs, design, "none"),
+            spread(whole.get((design, "idle"), NOTHING)),
+            spread(whole.get((design, "load"), NOTHING)),
         )
         for design in in_order(runs["design"], DESIGNS)
     )
     columns = (
         *("design", "CPU idle, ms/s", "CPU load, ms/s"),
         *("exits/s idle", "exits/s load", "CPU idle, times none", "p"),
+        *("all told idle, ms/s", "all told load, ms/s"),
     )
-    return Table("VMMs and back ends that are observed", columns, rows)
+    return Table(
+        "VMMs and back ends that are observed",
+        columns,
+        rows,
+        (
+            "Exits are those of all VMs of the host, a design's own VMs among them.",
+            (
+                "All told: the observer's own CPU time and that of the observed, less "
+                "the median of the latter where nobody watches."
+            ),
+        ),
+    )
 
 
 def cost_section(costs: pd.DataFrame, title: str, plot: str = "") -> Section | None:
@@ -153,7 +174,14 @@ def heartbeat_section(cases: pd.DataFrame, costs: pd.DataFrame) -> Section | Non
                 "costs more, or is later."
             ),
         ),
-        (Table("Saved and gained", columns, rows),),
+        (
+            Table(
+                "Saved and gained",
+                columns,
+                rows,
+                ("A run that missed counts with the time that was waited for it.",),
+            ),
+        ),
     )
 
 
@@ -193,7 +221,8 @@ def scale_section(scale: pd.DataFrame) -> Section | None:
         (
             (
                 "Synthetic events of 4 vCPUs and 8 rings a VM through the real BPF "
-                "programs and the real daemon."
+                "programs and the real daemon.  CPU time is the daemon's alone: what "
+                "the programs take for an event does not depend on the number of VMs."
             ),
         ),
         (

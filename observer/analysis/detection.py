@@ -26,6 +26,7 @@ __all__ = [
     "observer_faults",
     "per_run",
     "silence",
+    "silent_of",
 ]
 
 HOUR_S = 3600
@@ -36,6 +37,11 @@ RULE_OF_THREE = 3.0
 def faults_of(cases: pd.DataFrame) -> pd.DataFrame:
     """The rows in which something of a guest's was broken, in order."""
     return cases[~cases["silent"].astype(bool) & ~cases["case"].isin(OBSERVER_FAULTS)]
+
+
+def silent_of(cases: pd.DataFrame) -> pd.DataFrame:
+    """The rows in which nothing was broken, neither of a guest's nor the observer."""
+    return cases[cases["silent"].astype(bool) & ~cases["case"].isin(OBSERVER_FAULTS)]
 
 
 def per_run(cases: pd.DataFrame) -> pd.DataFrame:
@@ -127,6 +133,7 @@ def against(cases: pd.DataFrame, ours: str) -> pd.DataFrame:
 def silence(cases: pd.DataFrame) -> pd.DataFrame:
     """False verdicts of each design: where nothing was broken, and beside faults.
 
+    Beside faults also while it stood still itself, and after.
     `at_most_per_hour` is the upper end of a one-sided 95 % interval where none was.
     """
     import pandas as pd
@@ -134,11 +141,11 @@ def silence(cases: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for design in in_order(cases["design"], DESIGNS):
         its = cases[cases["design"] == design]
-        silent = its[its["silent"].astype(bool)]
+        silent = silent_of(its)
         wrong = silent[silent["wrong_verdicts"] > 0]
         hours = silent["waited_ms"].sum() / 1000 / HOUR_S
         count = int(silent["wrong_verdicts"].sum())
-        beside = its[~its["silent"].astype(bool)]
+        beside = its.drop(silent.index)
         rows.append(
             {
                 "design": design,

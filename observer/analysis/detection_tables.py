@@ -77,6 +77,7 @@ def _beside(found: pd.DataFrame, pairs: pd.DataFrame) -> Table:
             )
         )
     most = max(runs)
+    least = least_p(most, most)
     return Table(
         f"With 95 % intervals, and beside `{MAIN}`",
         ("fault", "design", "seen", "ms", f"times {MAIN}", "p"),
@@ -84,8 +85,9 @@ def _beside(found: pd.DataFrame, pairs: pd.DataFrame) -> Table:
         (
             (
                 f"{len(pairs)} comparisons, p not corrected for their number; {most} "
-                f"runs against {most} can give no p below "
-                f"{p_value(least_p(most, most))}."
+                f"runs against {most} can give no p below {p_value(least)}, and none "
+                f"below {p_value(min(1.0, least * len(pairs)))} if it were corrected "
+                "(Holm)."
             ),
             (
                 "In the test a run that missed counts with the time that was waited "
@@ -137,6 +139,10 @@ def silence_section(cases: pd.DataFrame) -> Section | None:
                 "Silent cases are those in which nothing is broken, and in which a "
                 "verdict is therefore false."
             ),
+            (
+                "They last some seconds each, `idle` and `load` half a minute: a rule "
+                "that waits longer than that cannot err in them."
+            ),
         ),
         (
             Table(
@@ -182,8 +188,8 @@ def observer_section(cases: pd.DataFrame) -> Section | None:
         "When the observer itself fails",
         (
             (
-                "It is killed, and it is stopped; pass: guests and back ends went on "
-                "as before, in every run."
+                "It is killed, and it is stopped; pass: each guest answered an order "
+                "while it was so, in every run."
             ),
             (
                 "Orbit counts its own isolation so: 8 of 8 observers that crashed "

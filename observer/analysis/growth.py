@@ -14,7 +14,7 @@ from observer.analysis.statistics import Interval, median_interval, slope
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GROWING", "bends", "by_size", "per_run", "slopes"]
+__all__ = ["GROWING", "bends", "by_size", "halves", "per_run", "slopes"]
 
 GROWING = ("wakeups_per_s", "cpu_ms_per_s", "rss_mib")
 """What may grow."""
@@ -67,6 +67,28 @@ def _bend(its: pd.DataFrame, name: str) -> float:
     steep = slope(its["vms"], its[name])
     level = its[name].mean() - steep * its["vms"].mean()
     return float((its[name] - level - steep * its["vms"]).abs().max())
+
+
+def halves(
+    scale: pd.DataFrame, name: str = "rss_mib"
+) -> dict[str, tuple[Interval, Interval]]:
+    """What one more quiet VM costs up to the middle size, and from there on."""
+    runs = per_run(scale)
+    quiet = runs[runs["late_share"] == 0]
+    found = {}
+    for design in in_order(quiet["design"], DESIGNS):
+        mine = quiet[quiet["design"] == design]
+        sizes = sorted(set(mine["vms"]))
+        middle = sizes[len(sizes) // 2]
+        parts = mine[mine["vms"] <= middle], mine[mine["vms"] >= middle]
+        first, last = (
+            median_interval(
+                slope(its["vms"], its[name]) for _, its in part.groupby("run_id")
+            )
+            for part in parts
+        )
+        found[design] = first, last
+    return found
 
 
 def bends(scale: pd.DataFrame, name: str = "rss_mib") -> dict[str, Interval]:

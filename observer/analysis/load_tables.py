@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from observer.analysis.document import DASH, Section, Table, figure, p_value, spread
-from observer.analysis.loads import latency, overhead
+from observer.analysis.latency import CALM, LATENCIES, by_phase
+from observer.analysis.order import DESIGNS, in_order
+from observer.analysis.overhead import BASE, overhead
 from observer.analysis.published import detection_of
 from observer.analysis.recovery import by_fault
 
@@ -20,24 +22,37 @@ if TYPE_CHECKING:
 __all__ = ["latency_section", "overhead_section", "recovery_section"]
 
 
-def latency_section(requests: pd.DataFrame) -> Section | None:
+def _felt_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{row['requests']:,}",
+        f"{row['lost']:,}",
+        *(spread(row[name]) for name in (*LATENCIES, "longest_silence_ms")),
+    )
+
+
+def latency_section(requests: pd.DataFrame, cases: pd.DataFrame) -> Section | None:
     """What a client felt."""
-    found = latency(requests)
+    found = by_phase(requests, cases)
     if not found:
         return None
-    rows = tuple(
+    calm = tuple(
+        (row["design"], str(row["runs"]), *_felt_cells(row))
+        for row in found
+        if row["phase"] == CALM
+    )
+    broken = tuple(
         (
-            row["when"],
-            row["design"],
-            str(row["runs"]),
-            f"{row['requests']:,}",
-            f"{row['lost']:,}",
-            *(spread(row[n]) for n in ("mean_ms", "p95_ms", "p99_ms")),
-            spread(row["longest_silence_ms"]),
+            *(row["phase"], row["design"], str(row["runs"])),
+            spread(row["lasted_ms"]),
+            *_felt_cells(row),
         )
         for row in found
+        if row["phase"] != CALM
     )
-    columns = ("while", "design", "runs", "requests", "lost", "mean, ms", "p95, ms")
+    felt = (
+        *("requests", "lost", "mean, ms", "p95, ms", "p99, ms"),
+        "longest silence, ms",
+    )
     return Section(
         "Latency of a client's requests",
         (
@@ -46,10 +61,40 @@ def latency_section(requests: pd.DataFrame) -> Section | None:
                 "due, so that none hides behind one that waits (no coordinated "
                 "omission)."
             ),
-            "Lost requests are counted, and are in no percentile.",
+            (
+                f"Lost requests came later than all others; {DASH}: in some run the "
+                "percentile fell among them.  Means are of those that were answered."
+            ),
         ),
-        (Table("By design", (*columns, "p99, ms", "longest silence, ms"), rows),),
+        (
+            Table("While nothing is broken", ("design", "runs", *felt), calm),
+            Table(
+                "While a fault lasts",
+                ("fault", "design", "runs", "lasted, ms", *felt),
+                broken,
+                (
+                    (
+                        "Nobody repairs here: a fault is undone once its design has "
+                        "said all of it, or was waited for in vain, so that what a "
+                        "client feels tells of how long the design took."
+                    ),
+                    (
+                        "The client asks the network: of a disk that hangs it feels "
+                        "nothing."
+                    ),
+                ),
+            ),
+        ),
         "latency",
+    )
+
+
+def _false_verdicts(workload: pd.DataFrame) -> str:
+    counts = workload.groupby("design", sort=False)["wrong_verdicts"].sum()
+    return ", ".join(
+        f"{design} {counts[design]}"
+        for design in in_order(counts.index, DESIGNS)
+        if design != BASE
     )
 
 
@@ -62,7 +107,7 @@ def overhead_section(workload: pd.DataFrame) -> Section | None:
         (
             row["workload"],
             row["design"],
-            str(row["runs"]),
+            str(row["boots"]),
             spread(row["throughput"]),
             row["unit"] or DASH,
             spread(row["throughput_ratio"]),
@@ -75,17 +120,30 @@ def overhead_section(workload: pd.DataFrame) -> Section | None:
         )
         for row in found
     )
+    most = max(row["boots"] for row in found)
     columns = (
-        *("workload", "design", "runs", "throughput", "unit", "times none", "p"),
-        *("p99, ms", "p99, times none", "p ", "observer CPU, ms/s", "exits/s"),
+        *("workload", "design", "boots", "throughput", "unit", "times none", "p"),
+        *("p99, ms", "p99, times none", "p ", "its program's CPU, ms/s", "exits/s"),
     )
     return Section(
         "Overhead by workload",
         (
             (
-                "A ratio whose interval holds 1 is no overhead that so many runs could "
-                "show; it is not proof of none."
+                "All designs share each boot, forth and back, for boots differ by far "
+                "more than designs do: a ratio is one of the same boot, and its "
+                "interval is over boots."
             ),
+            (
+                "A ratio whose interval holds 1 is no overhead that so many boots "
+                "could show; it is not proof of none.  p is of a sign-flip test of "
+                f"pairs, which with {most} can give none below "
+                f"{p_value(2 / 2**most)}."
+            ),
+            (
+                "CPU time is that of the design's own program; what its BPF programs "
+                "take is in the tables of cost, and here in what the workload loses."
+            ),
+            f"False verdicts in all these windows: {_false_verdicts(workload)}.",
             (
                 "Beside it: Phoenix 1 to 3 % on I/O-intensive applications, Orbit 3.3 "
                 "% in the median and 10.2 % at most, HyperTap under 2 % CPU and 5 % "

@@ -60,7 +60,7 @@ def pictures(study: Study) -> Mapping[str, Callable[[], Figure]]:
         "services": lambda: plots.detection_plot(runs.of("cases", "services")),
         "silence": lambda: plots.silence_plot(cases),
         "cost": lambda: plots.cost_plot(runs.of("cost", "detection")),
-        "latency": lambda: plots.latency_plot(runs.of("requests", "detection")),
+        "latency": lambda: plots.latency_plot(runs.of("requests", "detection"), cases),
         "overhead": lambda: plots.overhead_plot(runs.of("workload", "overhead")),
         "recovery": lambda: plots.recovery_plot(study.recovery),
         "scale": lambda: plots.scale_plot(runs.of("scale", "scale")),

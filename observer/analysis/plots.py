@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from observer.analysis import cost, detection, growth, loads
+from observer.analysis import cost, detection, growth, latency, overhead
 from observer.analysis.order import CASES, DESIGNS, OUR_CARE, OURS, in_order
 from observer.errors import UsageError
 
@@ -172,7 +172,7 @@ def detection_plot(cases: pd.DataFrame) -> Figure:
 
 def silence_plot(cases: pd.DataFrame) -> Figure:
     """False verdicts, by design and silent case."""
-    quiet = cases[cases["silent"].astype(bool)]
+    quiet = detection.silent_of(cases)
     designs, names = in_order(quiet["design"], DESIGNS), in_order(quiet["case"], CASES)
     counts = quiet.groupby(["design", "case"])["wrong_verdicts"].sum()
     made = figure(7.5, len(designs) * ROW_INCHES + FRAME_INCHES)
@@ -230,32 +230,32 @@ def cost_plot(costs: pd.DataFrame) -> Figure:
     return made
 
 
-def latency_plot(requests: pd.DataFrame) -> Figure:
-    """Mean, p95 and p99 of each run, calm and beside faults."""
-    runs = loads.latency_per_run(requests)
-    whens = [w for w in ("calm", "faults") if w in set(runs["when"])]
+def latency_plot(requests: pd.DataFrame, cases: pd.DataFrame) -> Figure:
+    """Mean, p95 and p99 of each run, calm and while a fault lasts."""
+    runs = latency.per_run(requests, cases)
+    phases = in_order(runs["phase"], (latency.CALM, *CASES))
     designs = in_order(runs["design"], DESIGNS)
-    made, panels = _panels(len(whens), len(designs), 2)
-    for axes, when in zip(panels, whens, strict=True):
+    made, panels = _panels(len(phases), len(designs), 2)
+    for axes, phase in zip(panels, phases, strict=True):
         for row, design in enumerate(designs):
-            its = runs[(runs["when"] == when) & (runs["design"] == design)]
+            its = runs[(runs["phase"] == phase) & (runs["design"] == design)]
             for name, marker in (("mean_ms", "o"), ("p95_ms", "^"), ("p99_ms", "s")):
                 _dots(axes, row, its[name], colour_of(design), marker)
         _logarithmic(axes)
-        title = "Calm" if when == "calm" else "While something is broken"
-        _plain(axes, title, "ms; circle mean, triangle p95, square p99")
+        _plain(axes, phase, "ms; circle mean, triangle p95, square p99")
         _designs(axes, designs)
     _share_x(panels)
     return made
 
 
 def overhead_plot(workload: pd.DataFrame) -> Figure:
-    """Throughput beside none, with its interval."""
+    """Throughput beside none: one dot for each boot, a bar for the interval."""
     found = [
         row
-        for row in loads.overhead(workload)
+        for row in overhead.overhead(workload)
         if row["design"] != "none" and row["throughput_ratio"].runs
     ]
+    boots = overhead.per_boot(workload)
     names = list(dict.fromkeys(row["workload"] for row in found))
     designs = in_order([row["design"] for row in found], DESIGNS)
     made, panels = _panels(len(names), len(designs) + 1)
@@ -263,10 +263,11 @@ def overhead_plot(workload: pd.DataFrame) -> Figure:
         for row in found:
             if row["workload"] != name:
                 continue
-            middle, low, high, _ = row["throughput_ratio"]
-            place = designs.index(row["design"])
-            axes.plot([low, high], [place] * 2, color=colour_of(row["design"]), lw=2)
-            axes.plot([middle], [place], "o", color=colour_of(row["design"]), ms=6)
+            _, low, high, _ = row["throughput_ratio"]
+            place, colour = designs.index(row["design"]), colour_of(row["design"])
+            its = boots[boots["workload"] == name].set_index("design")
+            axes.plot([low, high], [place] * 2, color=colour, lw=6, alpha=0.25)
+            _dots(axes, place, its.loc[[row["design"]], "throughput_ratio"], colour)
         axes.axvline(1, color=INK, lw=0.8, ls=":")
         _plain(axes, name, "throughput, times none")
         _designs(axes, designs)

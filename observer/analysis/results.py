@@ -20,7 +20,7 @@ from observer.analysis.detection_tables import (
     observer_section,
     silence_section,
 )
-from observer.analysis.document import DASH, Document, Section, Table, figure
+from observer.analysis.document import Document, Section, Table, figure
 from observer.analysis.load_tables import (
     latency_section,
     overhead_section,
@@ -111,13 +111,17 @@ def _what_ran(study: Study) -> Section:
                 (
                     *(experiment, design, str(counts[design])),
                     _each(f.vms for f in its),
-                    _each(f.workload or DASH for f in its),
+                    _workloads(study, experiment) or _each(f.workload for f in its),
                     _each(f.seed for f in its),
                     figure(sum(f.seconds for f in its) / 60),
+                    _each(f.commit[:SHORT] for f in its),
                     its[-1].does,
                 )
             )
-    columns = ("experiment", "design", "runs", "VMs", "workload", "seeds", "minutes")
+    columns = (
+        *("experiment", "design", "runs", "VMs", "workload", "seeds", "minutes"),
+        *("commit", "what it does"),
+    )
     return Section(
         "What was run",
         (
@@ -126,9 +130,26 @@ def _what_ran(study: Study) -> Section:
                 "one workload; it is the unit of all statistics here."
             ),
         ),
-        (Table("Runs of each design", (*columns, "what it does"), tuple(rows)),),
+        (
+            Table(
+                "Runs of each design",
+                columns,
+                tuple(rows),
+                (
+                    (
+                        "The designs of `overhead` share each boot: its minutes stand "
+                        "with each of them."
+                    ),
+                ),
+            ),
+        ),
         notes=study.notes,
     )
+
+
+def _workloads(study: Study, experiment: str) -> str:
+    """Those that took turns in each run, where there are any."""
+    return _each(study.runs.of("workload", experiment)["workload"])
 
 
 def _hosts(facts: Sequence[RunFacts]) -> tuple[str, ...]:
@@ -142,8 +163,10 @@ def _hosts(facts: Sequence[RunFacts]) -> tuple[str, ...]:
         )
     )
     started = sorted(f.started for f in facts)
+    boots = len({(f.run, f.started) for f in facts})
     said = [
-        f"{len(facts)} runs, begun from {started[0]} to {started[-1]}.",
+        f"{len(facts)} runs in {boots} boots.",
+        f"Begun from {started[0]} to {started[-1]}.",
         f"Commit{'s' if len(commits) > 1 else ''}: {_each(commits)}.",
         *(f"Host: {host}." for host in hosts),
     ]
@@ -196,13 +219,13 @@ def _method() -> Section:
                 "the runs' own range."
             ),
             (
-                "p is of a two-sided permutation test over runs: exact where there "
-                "are at most 20,000 ways to deal them to two designs, else over "
-                "10,000 of them."
+                "p is of a two-sided permutation test over runs, not corrected for "
+                "how many there are: exact where there are at most 20,000 ways to "
+                "deal them to two designs, else over 10,000 of them."
             ),
             (
                 "What a run tells several times is first reduced to its median; "
-                "percentiles of latency are taken within a run."
+                "percentiles of latency are taken within a run, by nearest rank."
             ),
             "The runs' folders hold every sample: `experiments/notebooks` begin there.",
         ),
@@ -225,7 +248,7 @@ def document(study: Study) -> Document:
         heartbeat_section(services, runs.of("cost", "services")),
         cost_section(runs.of("cost", "services"), "Cost beside a service"),
         recovery_section(study.recovery, study.sittings),
-        latency_section(runs.of("requests", "detection")),
+        latency_section(runs.of("requests", "detection"), cases),
         overhead_section(runs.of("workload", "overhead")),
         scale_section(runs.of("scale", "scale")),
         tradeoff_section(study.recordings),

@@ -7,7 +7,7 @@ The unit is the run: what comes in here has one figure for each.
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from math import comb
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +26,7 @@ __all__ = [
     "median_interval",
     "permutation_p",
     "ratio_interval",
+    "sign_flip_p",
     "slope",
 ]
 
@@ -184,6 +185,32 @@ def permutation_p(
     picks, added = _dealt(len(pooled), len(mine), resamples, seed)
     found = _as_far(pooled, picks, len(mine))
     return float(found + added) / (len(picks) + added)
+
+
+@lru_cache(maxsize=64)
+def _flips(size: int, resamples: int, seed: int) -> tuple[Array, int]:
+    """Ways to swap the sides of pairs, and how many are added for the one that was."""
+    if 2**size <= MOST_EXACT:
+        return np.array(list(product((1, -1), repeat=size))), 0
+    drawn = np.random.default_rng(seed).choice([1, -1], (resamples, size))
+    return drawn, 1
+
+
+def sign_flip_p(
+    ratios: Iterable[float], *, seed: int = SEED, resamples: int = RESAMPLES
+) -> float:
+    """How likely pairs differ so much on average if either side could be the other.
+
+    Two-sided, by the geometric mean of the pairs' ratios; n pairs can give no p below
+    2 / 2**n.  nan where there is none.
+    """
+    logs = np.log(np.maximum(_clean(ratios), np.finfo(float).tiny))
+    if not len(logs):
+        return float("nan")
+    flips, added = _flips(len(logs), resamples, seed)
+    far = abs(logs.sum())
+    found = int((np.abs(flips @ logs) >= far - CLOSE * max(far, 1.0)).sum())
+    return float(found + added) / (len(flips) + added)
 
 
 def least_p(ours: int, theirs: int) -> float:

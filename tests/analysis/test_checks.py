@@ -51,6 +51,19 @@ def test_one_false_verdict_is_one_too_many(cases: pd.DataFrame) -> None:
     assert (found.holds, found.figures) == (False, "1 in busy")
 
 
+def test_one_that_is_dead_is_not_praised_for_its_silence(cases: pd.DataFrame) -> None:
+    """Its own crash is no silent case; what it says after it stood still counts."""
+    whole = checks.no_false_verdict(cases, "sleeping", "detection")
+    dead = (cases["design"] == "sleeping") & (cases["case"] == "observer-crash")
+    silent = cases.assign(silent=cases["silent"] | dead)
+    assert checks.no_false_verdict(silent, "sleeping", "detection") == whole
+    stopped = (cases["design"] == "sleeping") & (cases["case"] == "observer-stop")
+    cases.loc[cases[stopped].index[0], "wrong_verdicts"] = 1
+    found = checks.no_false_verdict(cases, "sleeping", "detection")
+
+    assert (found.holds, found.figures) == (False, "1 in observer-stop")
+
+
 def test_cost_is_held_against_polling_and_against_a_vm_for_each(study: Study) -> None:
     """The latter where there were two VMs or more."""
     costs = study.runs.of("cost", "detection")
@@ -68,13 +81,27 @@ def test_cost_is_held_against_polling_and_against_a_vm_for_each(study: Study) ->
 
 
 def test_wake_ups_that_grow_are_told(study: Study) -> None:
-    """By a slope whose interval does not hold 0."""
+    """By what the steepest run adds up to the largest size."""
     scale = study.runs.of("scale", "scale")
 
     assert checks.no_more_wakeups(scale, "sleeping").holds is True
     grown = scale.assign(wakeups=scale["wakeups"] + scale["vms"])
     assert checks.no_more_wakeups(grown, "sleeping").holds is False
     assert checks.no_more_wakeups(scale, "scanning").holds is None
+
+
+def test_memory_that_grows_ever_faster_is_told(study: Study) -> None:
+    """Its slope and its bend are told in any case."""
+    scale = study.runs.of("scale", "scale")
+
+    found = checks.memory_grows_straight(scale, "sleeping")
+    assert "KiB a VM" in found.figures
+    square = scale.assign(rss_mib=40 + scale["vms"].astype(float) ** 2 / 1e4)
+    assert checks.memory_grows_straight(square, "sleeping").holds is False
+    line = scale.assign(rss_mib=40 + scale["vms"] / 1024)
+    straight = checks.memory_grows_straight(line, "sleeping")
+    assert straight.figures.startswith("1.00 KiB a VM; 1.00 up to")
+    assert checks.memory_grows_straight(scale, "scanning").holds is None
 
 
 def test_all_claims_of_the_study_are_made(study: Study) -> None:

@@ -8,7 +8,7 @@ from math import isnan
 import pandas as pd
 import pytest
 
-from observer.analysis.cost import by_design, heartbeats, per_run
+from observer.analysis.cost import by_design, heartbeats, per_run, with_the_observed
 
 NAMES = ("design", "run_id", "phase", "role", "cpu_ms", "rss_mib", "wakeups", "exits")
 
@@ -49,6 +49,15 @@ def test_one_that_runs_nothing_costs_nothing() -> None:
     assert own.set_index("design").loc["none", "cpu_ms_per_s"] == 0
     assert isnan(observed.set_index("design").loc["sleeping", "cpu_ms_per_s"])
     assert observed.set_index("design").loc["vm-per-vm", "exits_per_s"] == 5000
+
+
+def test_all_told_is_what_the_host_takes_more_than_with_nobody() -> None:
+    """Its own, and by how much more the observed take; unknown where those are."""
+    found = with_the_observed(COST)
+
+    assert found["vm-per-vm", "idle"].middle == pytest.approx(24 + 60 - 59)
+    assert found["none", "idle"].middle == 0
+    assert found["sleeping", "idle"].runs == 0
 
 
 def test_what_implicit_beats_save_is_a_share_of_the_explicit() -> None:

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-from math import comb, isnan
+from itertools import combinations, product
+from math import comb, isnan, log
 from statistics import fmean, median
 
 import numpy as np
@@ -18,6 +18,7 @@ from observer.analysis.statistics import (
     median_interval,
     permutation_p,
     ratio_interval,
+    sign_flip_p,
     slope,
 )
 
@@ -71,6 +72,30 @@ def test_p_of_many_runs_is_drawn_and_never_nothing() -> None:
 
     assert same > 0.05
     assert other == pytest.approx(1 / 10_001)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.sampled_from([0.25, 0.5, 0.8, 1.0, 1.25, 3.0]), min_size=1, max_size=6)
+)
+def test_p_of_pairs_is_the_share_of_ways_to_swap_them(ratios: list[float]) -> None:
+    """Counted one by one."""
+    far = abs(sum(map(log, ratios)))
+    ways = [
+        abs(sum(log(r**sign) for r, sign in zip(ratios, signs, strict=True)))
+        for signs in product((1, -1), repeat=len(ratios))
+    ]
+
+    assert sign_flip_p(ratios) == pytest.approx(
+        fmean(way >= far - 1e-6 for way in ways)
+    )
+
+
+def test_p_of_five_pairs_that_all_lose_as_much() -> None:
+    """However much pairs differ from each other; surer one cannot be with five."""
+    assert sign_flip_p([0.97] * 5) == pytest.approx(2 / 2**5)
+    assert sign_flip_p([0.97] * 20) == pytest.approx(1 / 10_001)
+    assert isnan(sign_flip_p([float("nan")]))
 
 
 @settings(max_examples=30, deadline=None)
