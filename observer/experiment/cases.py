@@ -21,8 +21,7 @@ import msgspec
 from observer.clock import MS
 from observer.demo.cases import FAULTS, FaultCase
 from observer.errors import DeadlineError, ProgramError
-from observer.experiment.frames import FROM_GUEST, TO_GUEST, frames
-from observer.experiment.last_lines import last_lines
+from observer.experiment.guest_acts import LAST_LINE, LOSS, guest_acts
 from observer.guests.waiting import wait_until
 from observer.inject.faults import GUEST_FAULTS
 from observer.inject.injection import inject
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import ExitStack
 
-    from observer.experiment.frames import Frames
+    from observer.experiment.guest_acts import GuestActs
     from observer.guests.guest import Guest
 
 __all__ = ["CASES", "GUESTS", "SILENT", "begin", "lives_of"]
@@ -108,32 +107,40 @@ def lives_of(faults: Sequence[str], chance: random.Random) -> list[list[FaultCas
 # -- how each is begun ----------------------------------------------------------------
 
 
-def _stands_since(sent: Frames, clock: Callable[[], int]) -> int | None:
-    """When the last of the guest's frames came; None: they come."""
-    began_ns = clock()
+def _frames_sent(guest: Guest) -> int:
+    path = Path(f"/sys/class/net/{guest.tap}/statistics/rx_packets")
+    return int(path.read_text())
+
+
+def _stands(guest: Guest, clock: Callable[[], int]) -> bool:
+    """Whether no frame of the guest's comes any more; else they come again."""
+    last, since_ns, began_ns = _frames_sent(guest), clock(), clock()
     while (now_ns := clock()) - began_ns < 2 * STANDS_NS:
-        came_ns = sent.passed_ns()
-        if came_ns and now_ns - came_ns[-1] > STANDS_NS:
-            return came_ns[-1]
+        if now_ns - since_ns > STANDS_NS:
+            return True
         time.sleep(LOOK_SECONDS)
-    return None
+        if (now := _frames_sent(guest)) != last:
+            last, since_ns = now, clock()
+    return False
+
+
+def _act_ns(acts: GuestActs, guest: Guest, until_ns: int) -> int:
+    """When the guest did it; ProgramError if that was not traced."""
+    ns = acts.last(tasks_of(PROC, guest.pid), until_ns)
+    if ns is None:
+        raise ProgramError(f"The kernel's trace has no act of {guest.name}.")
+    return ns
 
 
 def _lose_kick(guest: Guest, stack: ExitStack) -> int:
     """While the guest sends for ever."""
     guest.order("busy net")
     guest.order("busy disk")  # what else it does shows that a kick was lost
-    with frames(guest.tap, FROM_GUEST) as sent:
-        for _ in range(TRIES):
-            wait_until(
-                lambda: bool(sent.passed_ns()),
-                PING_SECONDS,
-                f"{guest.name} sent a frame",
-            )
+    for _ in range(TRIES):
+        with guest_acts(LOSS) as losses:
             stack.enter_context(inject("lost-kick", guest, GUEST_FAULTS))
-            since_ns = _stands_since(sent, time.monotonic_ns)
-            if since_ns is not None:
-                return since_ns
+            if _stands(guest, time.monotonic_ns):
+                return _act_ns(losses, guest, time.monotonic_ns())
     raise DeadlineError(f"None of {TRIES} lost kicks was missed by {guest.name}.")
 
 
@@ -156,10 +163,10 @@ def _lose_call(guest: Guest, stack: ExitStack) -> int:
         wait_until(
             lambda: _answer_ms(guest) < MISSED_MS / 2, PING_SECONDS, "it answered soon"
         )
-        stack.enter_context(inject("lost-call", guest, GUEST_FAULTS))
-        with frames(guest.tap, TO_GUEST) as asked:
-            if _answer_ms(guest) > MISSED_MS and (sent_ns := asked.passed_ns()):
-                return sent_ns[0]
+        with guest_acts(LOSS) as losses:
+            stack.enter_context(inject("lost-call", guest, GUEST_FAULTS))
+            if _answer_ms(guest) > MISSED_MS:
+                return _act_ns(losses, guest, time.monotonic_ns())
     raise DeadlineError(f"None of {TRIES} lost calls was missed by {guest.name}.")
 
 
@@ -168,11 +175,6 @@ def begin(case: FaultCase, guest: Guest, stack: ExitStack) -> int:
     own = {"lost-kick": _lose_kick, "lost-call": _lose_call}.get(case.fault)
     if own is not None:
         return own(guest, stack)
-    with last_lines() if case.fault in LAST_ACTS else nullcontext() as lines:
+    with guest_acts(LAST_LINE) if case.fault in LAST_ACTS else nullcontext() as acts:
         done = stack.enter_context(inject(case.fault, guest, GUEST_FAULTS))
-        if lines is None:
-            return done.effect_ns
-        effect_ns = lines.before(tasks_of(PROC, guest.pid), done.effect_ns)
-    if effect_ns is None:
-        raise ProgramError(f"The kernel's trace has no last line of {guest.name}.")
-    return effect_ns
+        return _act_ns(acts, guest, done.effect_ns) if acts else done.effect_ns

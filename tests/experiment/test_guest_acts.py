@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from observer.experiment.event_trace import US, TracePipe
-from observer.experiment.last_lines import LastLines
+from observer.experiment.guest_acts import GuestActs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,11 +24,11 @@ FIRST_NS, SECOND_NS = 37_647_429 * US, 37_647_431 * US
 
 
 @pytest.fixture
-def lines() -> Iterator[LastLines]:
+def lines() -> Iterator[GuestActs]:
     """A trace of both."""
     ours, theirs = os.pipe2(os.O_NONBLOCK)
     os.write(theirs, TRACED.encode())
-    yield LastLines(TracePipe(ours))
+    yield GuestActs(TracePipe(ours))
     os.close(ours)
     os.close(theirs)
 
@@ -44,7 +44,7 @@ def lines() -> Iterator[LastLines]:
     ],
 )
 def test_the_effect_is_the_last_line_of_the_guest_itself(
-    lines: LastLines, threads: set[int], until_ns: int, found: int | None
+    lines: GuestActs, threads: set[int], until_ns: int, found: int | None
 ) -> None:
     """Not another guest's, and none that came after it was heard."""
-    assert lines.before(threads, until_ns) == found
+    assert lines.last(threads, until_ns) == found
