@@ -23,13 +23,14 @@ pytestmark = [
     pytest.mark.timeout(400),
 ]
 
+PERIOD_MS = 100.0
 SHORT = Course(("vmm-crash", "guest-irqoff-spin"), ("idle",), calm_s=2.0)
 
 
 def test_two_designs_see_what_they_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ours sees both faults and sooner; one that polls cannot see into a guest."""
+    """Ours sees both, within one poll; one that polls cannot see into a guest."""
     monkeypatch.setattr("observer.experiment.play.QUICK_COURSE", SHORT)
     for design in ("polling-100ms", "sleeping"):
         sitting = Sitting("detection", 0, design, 7)
@@ -44,7 +45,7 @@ def test_two_designs_see_what_they_can(
     assert bool(cases.loc[("polling-100ms", "vmm-crash"), "detected"].all())
     assert not cases.loc[("polling-100ms", "guest-irqoff-spin"), "detected"].any()
     crash = cases.xs("vmm-crash", level="case")["detection_ms"]
-    assert crash["sleeping"] < crash["polling-100ms"]
+    assert crash["sleeping"] < PERIOD_MS  # who polls may look just after it
     ours = cases.loc["sleeping"]
     wrong = ours[ours["wrong_verdicts"] > 0]
     assert wrong.empty, wrong[["kind", "subject", "evidence"]].to_string()
