@@ -37,8 +37,9 @@ workload = runs.of("workload", "overhead")
 Shown(plots.overhead_plot(workload)) if len(workload) else "no runs of overhead"
 
 # %%
-boots = overhead.per_boot(workload)
-boots.pivot_table("throughput_ratio", ["workload", "boot"], "design")
+boots = overhead.per_boot(workload) if len(workload) else None
+shape = "throughput_ratio", ["workload", "boot"], "design"
+"no runs of overhead" if boots is None else boots.pivot_table(*shape)
 
 # %% [markdown]
 # What implicit heartbeats save against explicit ones (Phoenix: 13 % of CPU time).
