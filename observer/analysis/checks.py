@@ -212,6 +212,7 @@ def all_checks(runs: Runs) -> list[Check]:
             ]
         costs = runs.of("cost", "detection")
         found += [
+            no_false_verdict(runs.of("cases", "tradeoff"), ours, "tradeoff"),
             less_cpu_than_polling(costs, ours),
             *less_than_responder(costs, ours),
             unharmed(runs.of("cases", "detection"), ours),

@@ -319,19 +319,17 @@ def scale_plot(scale: pd.DataFrame) -> Figure:
 
 
 def tradeoff_plot(limits: pd.DataFrame) -> Figure:
-    """Suspicions for nothing against the limit, by debt."""
-    recordings = list(dict.fromkeys(limits["recording"]))
+    """Suspicions for nothing against the limit, by debt; one dot is one recording."""
     made = figure(7.5, 3.4)
     axes = made.subplots()
-    groups = list(limits.groupby(["recording", "debt"], sort=False))
-    for ((recording, debt), its), colour in zip(
-        groups, SERIES * len(groups), strict=False
-    ):
-        name = debt if len(recordings) == 1 else f"{recording}, {debt}"
+    groups = list(limits.groupby("debt", sort=False))
+    for (debt, its), colour in zip(groups, SERIES * len(groups), strict=False):
+        middle = its.groupby("limit_ms")["for_nothing_per_hour"].median()
         axes.plot(
-            its["limit_ms"], its["for_nothing_per_hour"], "o-", color=colour, ms=4,
-            lw=1.4, label=name,
+            its["limit_ms"], its["for_nothing_per_hour"], "o", color=colour, ms=3,
+            alpha=0.5,
         )  # fmt: skip
+        axes.plot(middle.index, middle, color=colour, lw=1.4, label=debt)
     _logarithmic(axes)
     _almost_logarithmic(axes)
     _plain(axes, "Suspicions for nothing an hour", "limit, ms")

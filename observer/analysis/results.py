@@ -152,6 +152,13 @@ def _workloads(study: Study, experiment: str) -> str:
     return _each(study.runs.of("workload", experiment)["workload"])
 
 
+def _mixed(facts: Sequence[RunFacts]) -> list[str]:
+    """Experiments whose designs were not all measured alike."""
+    kinds = {(f.experiment, f.commit, f.host) for f in facts}
+    named = [experiment for experiment, *_ in kinds]
+    return [e for e in dict.fromkeys(f.experiment for f in facts) if named.count(e) > 1]
+
+
 def _hosts(facts: Sequence[RunFacts]) -> tuple[str, ...]:
     commits = list(dict.fromkeys(f.commit[:SHORT] for f in facts))
     hosts = list(
@@ -170,10 +177,10 @@ def _hosts(facts: Sequence[RunFacts]) -> tuple[str, ...]:
         f"Commit{'s' if len(commits) > 1 else ''}: {_each(commits)}.",
         *(f"Host: {host}." for host in hosts),
     ]
-    if len(commits) > 1 or len(hosts) > 1:
+    if mixed := _mixed(facts):
         said.append(
-            "Runs of several commits or hosts are mixed here: a difference between "
-            "designs may be one between those."
+            f"Runs of several commits or hosts are mixed in {', '.join(mixed)}: a "
+            "difference between designs there may be one between those."
         )
     if any(f.host.nested or "emulated" in f.host.accelerator for f in facts):
         said.append(

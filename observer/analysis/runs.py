@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Runs", "default_roots", "read_runs"]
+__all__ = ["PART", "Runs", "default_roots", "read_runs"]
 
 PART = ".part"
 NEEDED = {
@@ -29,6 +29,7 @@ NEEDED = {
     "services": ("cases", "verdicts", "cost"),
     "overhead": ("workload",),
     "scale": ("scale",),
+    "tradeoff": ("cases", "verdicts", "cost", "requests"),
 }
 """Without which a run of this experiment is none."""
 

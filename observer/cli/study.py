@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "STUDIES", "play", "run_study"]
 
 ALL = "all"
-STUDIES = ("detection", "services", "overhead", "scale")
+STUDIES = ("detection", "services", "overhead", "scale", "tradeoff")
 MEMORY = {"scale": "10G"}
 """Of the nested host, where it is to have more than usual."""
 RUN_SECONDS = 2400.0

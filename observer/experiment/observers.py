@@ -201,11 +201,13 @@ OFFERED = {
     "services": SERVICES,
     "overhead": {ALL_OF_THEM: DETECTION[ALL_OF_THEM]},
     "scale": {ALL_OF_THEM: DETECTION[ALL_OF_THEM]},
+    "tradeoff": {ALL_OF_THEM: DETECTION[ALL_OF_THEM]},
 }
 QUICK = {
     "detection": ("none", "polling-1s", "pvpanic", "goshd", "sleeping"),
     "services": ("phoenix-15ms", "sleeping"),
     "overhead": (ALL_OF_THEM,),
     "scale": (ALL_OF_THEM,),
+    "tradeoff": (ALL_OF_THEM,),
 }
 """Those that a quick look compares."""

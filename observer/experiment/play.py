@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from observer.experiment.faults import FAULTS
 from observer.experiment.latency import echo_kit
 from observer.experiment.observers import DETECTION, OFFERED, SERVICES, SIDE_BY_SIDE
 from observer.experiment.overhead import Bench, overhead_rows
+from observer.experiment.recorded import RECORDING, recorded
 from observer.experiment.scale import Plan, scale_rows
 from observer.experiment.scene import RUN, own_images
 from observer.experiment.service_run import ServiceCourse, service_run
@@ -65,6 +66,9 @@ QUICK_COURSE = Course(
     ("idle", "paused"),
     calm_s=6.0,
 )
+QUIET = Course((), SILENT, observer_faults=False, calm_s=10.0)
+"""What a recording is made of: nothing that is broken."""
+QUICK_QUIET = msgspec.structs.replace(QUIET, silent=("idle", "busy"), calm_s=4.0)
 FULL_SERVICES = ServiceCourse(tuple(FAULTS["net-failure"]))
 QUICK_SERVICES = ServiceCourse(("nic-hang", "service-crash"), (), 6.0)
 QUICK_WORKLOADS = ("cpu", "latency")
@@ -85,6 +89,7 @@ def study_offers() -> list[Offer]:
         "services": FULL_SERVICES.faults,
         "overhead": (),
         "scale": (),
+        "tradeoff": (),
     }
     return [
         Offer(experiment, name, design.does, faced[experiment])
@@ -114,7 +119,7 @@ def prepare(sitting: Sitting, tell: Callable[[str], None]) -> None:
     """Build on this machine what would take long in an emulated one."""
     build = checkout() / "build"
     kernel = fetch("debian-12", build / "testbed", tell)
-    if sitting.experiment == "detection":
+    if sitting.experiment in ("detection", "tradeoff"):
         bare_image_of(sitting.design, kernel, build)
         for name in ("echo", "asker"):
             built(name, build / "experiment")
@@ -154,17 +159,23 @@ def _scratch() -> Iterator[Path]:
 
 
 def _detection(
-    sitting: Sitting, course: Course, notes: Path, tell: Callable[[str], None]
+    sitting: Sitting,
+    course: Course,
+    notes: Path,
+    tell: Callable[[str], None],
+    recording: Path | None = None,
 ) -> Tables:
-    """A design through its course; its rows."""
+    """A design through its course; its rows, and where it is to be kept a recording."""
     design, build = DETECTION[sitting.design], checkout() / "build"
     kernel = fetch("debian-12", build / "testbed", tell)
     bpf_ns = _run_time_ns(show_all())
     with _scratch() as made, design_heard(design, notes) as voice:
         image = image_of(sitting.design, kernel, build, made)
         run = Detection(Ear(design, voice, sitting.seed, tell), image, made, build)
+        recorder = recorded(recording, made / "record.log") if recording else None
         try:
-            cases = list(run.rows(course, bpf_ns))
+            with recorder or nullcontext():
+                cases = list(run.rows(course, bpf_ns))
         finally:
             run.close()
         tables = _tables(cases, run.costs, voice)
@@ -218,6 +229,27 @@ def _tables(
     }
 
 
+def _played(
+    sitting: Sitting, beside: Path, tell: Callable[[str], None], *, quick: bool
+) -> dict[str, Tables]:
+    """By design the tables; what else is to be kept lies in `beside` then."""
+    own, notes = sitting.design, beside / NOTES
+    match sitting.experiment:
+        case "overhead":
+            return _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
+        case "scale":
+            plan = QUICK_SCALE if quick else FULL_SCALE
+            its = msgspec.structs.replace(plan, first_turn=sitting.run)
+            return {own: {"scale": list(scale_rows(its, tell))}}
+        case "services":
+            services = QUICK_SERVICES if quick else FULL_SERVICES
+            return {own: _services(sitting, services, notes, tell)}
+        case "tradeoff":
+            quiet, file = QUICK_QUIET if quick else QUIET, beside / RECORDING
+            return {own: _detection(sitting, quiet, notes, tell, file)}
+    return {own: _detection(sitting, QUICK_COURSE if quick else FULL, notes, tell)}
+
+
 def play(
     root: Path,
     sitting: Sitting,
@@ -228,21 +260,9 @@ def play(
 ) -> None:
     """Play a run and leave its folder, or the folders of all that shared a boot."""
     began = time.monotonic()
-    plan = QUICK_SCALE if quick else FULL_SCALE
-    facts = _facts(sitting, commit, plan)
+    facts = _facts(sitting, commit, QUICK_SCALE if quick else FULL_SCALE)
     with TemporaryDirectory(prefix="observer-notes-", dir=RUN) as made:
-        notes = Path(made) / NOTES
-        if sitting.experiment == "overhead":
-            found = _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
-        elif sitting.experiment == "scale":
-            its = msgspec.structs.replace(plan, first_turn=sitting.run)
-            found = {sitting.design: {"scale": list(scale_rows(its, tell))}}
-        elif sitting.experiment == "services":
-            course = QUICK_SERVICES if quick else FULL_SERVICES
-            found = {sitting.design: _services(sitting, course, notes, tell)}
-        else:
-            whole_course = QUICK_COURSE if quick else FULL
-            found = {sitting.design: _detection(sitting, whole_course, notes, tell)}
+        found = _played(sitting, Path(made), tell, quick=quick)
         took_s = round(time.monotonic() - began, 1)
         # The one that stands for all is the last: it is there, so the others are.
         for name in sorted(found, key=lambda n: n == sitting.design):
@@ -254,7 +274,7 @@ def play(
             )
             whole = folder_of(root, own)
             with _room(whole):
-                _leave(whole, own_facts, found[name], notes)
+                _leave(whole, own_facts, found[name], Path(made))
 
 
 @contextmanager
@@ -267,7 +287,8 @@ def _room(whole: Path) -> Iterator[None]:
 
 
 def _facts(sitting: Sitting, commit: str, plan: Plan) -> RunFacts:
-    vms = {"detection": len(VCPUS), "scale": max(plan.counts)}
+    guests = len(VCPUS)
+    vms = {"detection": guests, "tradeoff": guests, "scale": max(plan.counts)}
     return RunFacts(
         experiment=sitting.experiment,
         run=sitting.run,
@@ -283,15 +304,15 @@ def _facts(sitting: Sitting, commit: str, plan: Plan) -> RunFacts:
     )
 
 
-def _leave(whole: Path, facts: RunFacts, tables: Tables, notes: Path) -> None:
-    """Write it beside its place, and rename it there: it is whole or not at all."""
+def _leave(whole: Path, facts: RunFacts, tables: Tables, beside: Path) -> None:
+    """Write it near its place, and rename it there: it is whole or not at all."""
     part = whole.with_name(f"{whole.name}{PART}")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     for name, rows in tables.items():
         table = part / f"{name}.parquet"
         write_table(table, name, rows, experiment=facts.experiment)
-    if notes.exists():
-        shutil.copy(notes, part / NOTES)
+    for path in beside.iterdir():
+        shutil.copy(path, part)
     write_report(facts, part / RUN_FILE)
     part.rename(whole)

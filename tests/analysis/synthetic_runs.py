@@ -300,9 +300,9 @@ def write_scale(root: Path, run: int, design: str) -> None:
     out.write("scale", rows)
 
 
-def write_recording(path: Path) -> None:
+def write_recording(path: Path, seed: int) -> None:
     """An hour of one ring, served late by a millisecond as a rule."""
-    chance, count = np.random.default_rng(3), 2000
+    chance, count = np.random.default_rng(seed), 2000
     events = np.zeros(2 * count, EVENT)
     events["debt"], events["slot"] = Debt.BACKEND, 7
     events["what"] = [What.OPENED, What.PAID] * count
@@ -316,8 +316,18 @@ def write_recording(path: Path) -> None:
         writer.describe(Facts(kernel="6.12", seconds=3600.0, limits_ns=limits))
 
 
+def write_tradeoff(root: Path, run: int, design: str) -> None:
+    """Nothing is broken, and all debts are recorded."""
+    out, kind = started(root, "tradeoff", run, design, 2), DETECTION[design]
+    out.write("cases", case_rows(out, kind, ()))
+    out.write("verdicts", [])
+    out.write("cost", list(cost_rows(out, kind, 2)))
+    out.write("requests", request_rows(out, kind))
+    write_recording(out.folder / "recording.parquet", run)
+
+
 def write_study(root: Path, runs: int, designs: Sequence[str] = ()) -> None:
-    """All four experiments; of detection only these designs, if any are named."""
+    """All experiments; of detection only these designs, if any are named."""
     for run in range(1, runs + 1):
         for design in designs or DETECTION:
             write_detection(root, run, design)
@@ -326,7 +336,7 @@ def write_study(root: Path, runs: int, designs: Sequence[str] = ()) -> None:
         for design in ("none", "sleeping", "scanning"):
             write_overhead(root, run, design)
         write_scale(root, run, "sleeping")
-    write_recording(root / "recording.parquet")
+        write_tradeoff(root, run, "sleeping")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import TYPE_CHECKING
 
 import pytest
-from synthetic_runs import write_detection
+from synthetic_runs import write_detection, write_overhead
 
 from observer.analysis.document import Document, Section, Table, figure, spread
 from observer.analysis.markdown import markdown, write_text
@@ -15,6 +15,7 @@ from observer.analysis.page import html, pictures
 from observer.analysis.picture import svg
 from observer.analysis.published import PUBLISHED
 from observer.analysis.results import document, read_study
+from observer.analysis.run_facts import RUN_FILE
 from observer.analysis.statistics import Interval
 from observer.errors import HostError
 
@@ -57,6 +58,20 @@ def test_it_is_told_that_it_is_generated_and_from_what(results: Document) -> Non
     assert "Linux 6.12.43+deb13-amd64, 4 CPUs" in text
     assert "its figures compare designs on the same host" in text
     assert "| detection | pvpanic | 3 | 3 | latency | 101, 102, 103 |" in text
+
+
+def test_that_commits_are_mixed_is_told_of_the_experiment(tmp_path: Path) -> None:
+    """Two experiments of a commit each compare nothing with each other."""
+    for design in ("none", "sleeping"):
+        write_detection(tmp_path, 1, design)
+        write_overhead(tmp_path, 1, design)
+    for path in (tmp_path / "overhead").glob(f"*/{RUN_FILE}"):
+        path.write_text(path.read_text().replace("0123456789ab", "cafe"))
+    assert "mixed" not in " ".join(document(read_study([tmp_path])).lead)
+    path = tmp_path / "detection/01-none" / RUN_FILE
+    path.write_text(path.read_text().replace("0123456789ab", "feed"))
+
+    assert "mixed in detection:" in " ".join(document(read_study([tmp_path])).lead)
 
 
 def test_what_was_missed_is_a_word_and_what_does_not_hold_is_told(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from observer.analysis.runs import read_runs
+from observer.analysis.tradeoff import frame_of, read_recordings
 from observer.experiment.detection import Course
 from observer.experiment.plan import Sitting
 from observer.experiment.play import folder_of, play, prepare
@@ -24,6 +25,7 @@ pytestmark = [
 ]
 
 PERIOD_MS = 100.0
+STILL = Course((), ("busy",), observer_faults=False, calm_s=2.0)
 SHORT = Course(("vmm-crash", "guest-irqoff-spin"), ("idle",), calm_s=2.0)
 
 
@@ -55,3 +57,26 @@ def test_two_designs_see_what_they_can(
     assert asked["latency_ns"].notna().mean() > 0.9
     cost = runs.of("cost", "detection")
     assert set(cost["role"]) >= {"observer", "vmm", "back-end", "kernel", "host"}
+
+
+def test_a_recording_is_kept_of_a_run_in_which_nothing_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, and of the debts that two guests at work have."""
+    monkeypatch.setattr("observer.experiment.play.QUICK_QUIET", STILL)
+    sitting = Sitting("tradeoff", 0, "sleeping", 7)
+    prepare(sitting, sys.stderr.write)
+    play(tmp_path, sitting, "tried", sys.stderr.write, quick=True)
+
+    cases = read_runs([tmp_path]).of("cases", "tradeoff")
+    assert set(cases["case"]) == {"boot", "idle", "load", "asked", "busy"}
+    wrong = cases[cases["wrong_verdicts"] > 0]
+    assert wrong.empty, wrong[["kind", "subject", "evidence"]].to_string()
+    (recording,) = read_recordings([tmp_path])
+    assert recording.name == "tradeoff/00-sleeping"
+    assert recording.lost == 0
+    assert recording.seconds > sum(cases["waited_ms"]) / 1000
+    limits = frame_of([recording])
+    assert {"vcpu", "backend", "called"} <= set(limits["debt"])
+    shortest = limits[limits["limit_ms"] == limits["limit_ms"].min()]
+    assert (shortest["for_nothing"] > 0).any()
