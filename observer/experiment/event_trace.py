@@ -27,6 +27,7 @@ US = 1000
 EVERY = "0"
 """The filter of an event of which none is left out."""
 READ_BYTES = 1 << 16
+NO_SWITCH = Path(os.devnull)
 # Documentation/trace/ftrace.rst: the thread, seconds with six digits, then the event's
 # own words.  A thread's name may have anything in it, but its number ends at the CPU's.
 _LINE = re.compile(
@@ -55,14 +56,19 @@ def events_in(text: str) -> list[Event]:
 class TracePipe:
     """A trace pipe that does not block."""
 
-    def __init__(self, fd: int) -> None:
-        self._fd, self._text = fd, ""
+    def __init__(self, fd: int, switch: Path = NO_SWITCH) -> None:
+        """`switch` is the file that turns the trace off."""
+        self._fd, self._switch, self._text = fd, switch, ""
         self.lost = 0
         """Events for which there was no room until they were read."""
 
     def fileno(self) -> int:
         """To wait on: readable when something was traced."""
         return self._fd
+
+    def stop(self) -> None:
+        """Trace no more: who reads more slowly than is traced would never be done."""
+        self._switch.write_text("0")
 
     def take(self) -> list[Event]:
         """Those that were traced since the last time; none twice."""
@@ -103,7 +109,7 @@ def event_trace(
             (folder / "events" / event / "enable").write_text("1")
         fd = os.open(folder / "trace_pipe", os.O_RDONLY | os.O_NONBLOCK)
         try:
-            yield TracePipe(fd)
+            yield TracePipe(fd, folder / "tracing_on")
         finally:
             os.close(fd)
     finally:

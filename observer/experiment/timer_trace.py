@@ -48,8 +48,12 @@ class TimerTrace:
     def __init__(self, pipe: TracePipe) -> None:
         self._pipe = pipe
 
+    def stop(self) -> None:
+        """What expires from now on is left out."""
+        self._pipe.stop()
+
     def ran_ns(self) -> int:
-        """Of BPF timers, once; ProgramError where the trace lost some."""
+        """Of BPF timers, once it was stopped; ProgramError where the trace lost some."""
         found = callbacks_ns(self._pipe.take())
         if self._pipe.lost:
             raise ProgramError(
