@@ -53,7 +53,7 @@ class TimerTrace:
         self._pipe.stop()
 
     def ran_ns(self) -> int:
-        """Of BPF timers, once it was stopped; ProgramError where the trace lost some."""
+        """Of BPF timers, once stopped; ProgramError where the trace lost some."""
         found = callbacks_ns(self._pipe.take())
         if self._pipe.lost:
             raise ProgramError(
