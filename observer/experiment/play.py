@@ -200,7 +200,7 @@ def _services(
 
 
 def _overhead(
-    sitting: Sitting, names: Sequence[str], tell: Callable[[str], None]
+    sitting: Sitting, names: Sequence[str], turns: int, tell: Callable[[str], None]
 ) -> dict[str, Tables]:
     """All designs in turn beside guests that work; the tables of each."""
     build = checkout() / "build"
@@ -211,7 +211,7 @@ def _overhead(
     order = SIDE_BY_SIDE[:: -1 if sitting.run % 2 else 1]
     rows: dict[str, list[dict[str, object]]] = {name: [] for name in order}
     its = [known[name] for name in names or known]
-    for row in overhead_rows(its, order, TURNS, bench):
+    for row in overhead_rows(its, order, turns, bench):
         rows[row.pop("design")].append(row)
     return {name: {"workload": found} for name, found in rows.items()}
 
@@ -236,7 +236,8 @@ def _played(
     own, notes = sitting.design, beside / NOTES
     match sitting.experiment:
         case "overhead":
-            return _overhead(sitting, QUICK_WORKLOADS if quick else (), tell)
+            names, turns = (QUICK_WORKLOADS, 1) if quick else ((), TURNS)
+            return _overhead(sitting, names, turns, tell)
         case "scale":
             plan = QUICK_SCALE if quick else FULL_SCALE
             its = msgspec.structs.replace(plan, first_turn=sitting.run)
