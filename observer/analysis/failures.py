@@ -38,8 +38,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """For those who read the results."""
         return (
-            f"{self.experiment}: run {self.run} of {self.design} failed at "
-            f"{self.ended} and is not among these: {self.said}"
+            f"{self.experiment}: an attempt at run {self.run} of {self.design} failed "
+            f"at {self.ended} and counts for nothing: {self.said}"
         )
 
 

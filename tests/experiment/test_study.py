@@ -96,7 +96,7 @@ def test_that_one_failed_is_not_lost(
 
     assert (failure.experiment, failure.design) == ("detection", "polling-1s")
     assert failure.said == "The host fell."
-    assert "run 0 of polling-1s failed" in failure.sentence
+    assert "an attempt at run 0 of polling-1s failed" in failure.sentence
 
 
 def test_a_full_disk_does_not_end_the_study(
