@@ -161,6 +161,8 @@ static inline void settle_user_ring(struct ring_cell *r, struct look *look)
 	look->taken = !u64_at(ctx + AT(eventfd_ctx, count));
 	look->waited_ns = 0;
 	look->blocked = 0;
+	if (!r->since_ns)
+		return; /* a look closes debts; it opens none, e.g. since an old call */
 	if (!look->known || (look->taken && (!p || p->call_ns > r->since_ns || r->hushed)))
 		r->since_ns = 0;
 	else if (p && p->call_ns > r->since_ns)
