@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs every tier of tests and ends in one line over all of them, as pytest does.
 
+Before that line stands what a tier complained of in which every test passed: the
+reason is far above by then, and in another tier's output.
+
 A tier is this machine, or a nested host with one of the kernels; what hangs on the
 kernel's version runs on each of them.  Nothing may be skipped: a skipped test counts
 as a failure here.
@@ -16,10 +19,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-__all__ = ["TIERS", "Tally", "Tier", "closing_line", "files_in", "main", "read_tally"]
+__all__ = [
+    "TIERS",
+    "Ended",
+    "Tally",
+    "Tier",
+    "closing_line",
+    "complaint",
+    "files_in",
+    "main",
+    "read_tally",
+]
 
 RESULTS = Path("build/test")
 LINE_WIDTH = 80
+KEPT_LINES = 50
 PYTEST = (".venv/bin/python", "-m", "pytest")
 ON_HOST = "(bpf or vm or nested or service or guest)"
 
@@ -54,6 +68,23 @@ class Tally:
     def good(self) -> bool:
         """Whether something passed and nothing did otherwise."""
         return self.passed > 0 and not (self.failed or self.errors or self.skipped)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a tier ended: what pytest counted, its exit status, its error output."""
+
+    tier: str
+    tests: Tally
+    status: int
+    said: str
+
+    @property
+    def tally(self) -> Tally:
+        """With an error where it went wrong although every test passed."""
+        # For example, the nested host's kernel complained.
+        wrong = self.status and self.tests.good
+        return self.tests + Tally(errors=1) if wrong else self.tests
 
 
 def _nested(kernel: str, kind: str, markers: str) -> Tier:
@@ -125,30 +156,44 @@ def _files(markers: str) -> list[str]:
     return files_in(collected.stdout)
 
 
-def _run(tier: Tier) -> Tally:
+def complaint(ended: Ended) -> str:
+    """Why a tier is not good whose tests all passed; else nothing, pytest said it."""
+    if not (ended.status and ended.tests.good):
+        return ""
+    lines = ended.said.splitlines()[-KEPT_LINES:]
+    what = f"{ended.tier}: every test passed, yet it ended with {ended.status}."
+    return "\n".join([what, *lines])
+
+
+def _run(tier: Tier) -> Ended:
     print(f" {tier.name} ".center(LINE_WIDTH, "="), flush=True)  # noqa: T201
-    junit = RESULTS / f"{tier.name}.xml"
+    junit, errors = (RESULTS / f"{tier.name}.{kind}" for kind in ("xml", "err"))
     junit.unlink(missing_ok=True)
     files = _files(tier.markers) if tier.prefix else ["tests"]
     if not files:
-        return Tally(errors=1)
-    status = subprocess.run(
-        [*tier.prefix, *PYTEST, "-m", tier.markers, f"--junitxml={junit}", *files],
-        stdin=subprocess.DEVNULL,
-        check=False,
-    ).returncode
-    tally = read_tally(junit)
-    # A tier that went wrong although every test passed, e.g. a kernel splat.
-    return tally + Tally(errors=1) if status and tally.good else tally
+        return Ended(tier.name, Tally(errors=1), 1, "")
+    with errors.open("wb") as error_output:
+        status = subprocess.run(
+            [*tier.prefix, *PYTEST, "-m", tier.markers, f"--junitxml={junit}", *files],
+            stdin=subprocess.DEVNULL,
+            stderr=error_output,
+            check=False,
+        ).returncode
+    said = errors.read_text(encoding="utf-8", errors="replace")
+    print(said, end="", file=sys.stderr, flush=True)  # noqa: T201
+    return Ended(tier.name, read_tally(junit), status, said)
 
 
 def main() -> int:
     """Run all tiers, also after a failed one; 0 when all of it passed."""
     start = time.monotonic()
     RESULTS.mkdir(parents=True, exist_ok=True)
-    tallies = [_run(tier) for tier in TIERS]
-    print(closing_line(sum(tallies, Tally()), time.monotonic() - start))  # noqa: T201
-    return 0 if all(tally.good for tally in tallies) else 1
+    ended = [_run(tier) for tier in TIERS]
+    for why in filter(None, map(complaint, ended)):
+        print(why)  # noqa: T201
+    total = sum((tier.tally for tier in ended), Tally())
+    print(closing_line(total, time.monotonic() - start))  # noqa: T201
+    return 0 if all(tier.tally.good for tier in ended) else 1
 
 
 if __name__ == "__main__":

@@ -1,6 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from run_tiers import TIERS, Tally, closing_line, files_in, read_tally
+from run_tiers import (
+    KEPT_LINES,
+    TIERS,
+    Ended,
+    Tally,
+    closing_line,
+    complaint,
+    files_in,
+    read_tally,
+)
 
 from observer.testbed.kernel import KERNELS
 
@@ -45,6 +54,28 @@ def test_the_closing_line_is_like_pytests():
 
     assert line.strip("=") == " 1 failed, 5 passed in 83.46s (0:01:23) "
     assert len(line) == 80
+
+
+def test_a_tier_that_ended_badly_is_an_error_and_says_why():
+    """Its tests passed, so that pytest has nothing to say of it: its last lines do."""
+    said = "\n".join(["entering a nested host", *["frame"] * KEPT_LINES, "splat"])
+    bad = Ended("debian-13", Tally(passed=74), 1, said)
+
+    assert bad.tally == Tally(passed=74, errors=1)
+    why, *lines = complaint(bad).splitlines()
+    assert why == "debian-13: every test passed, yet it ended with 1."
+    assert lines == [*["frame"] * (KEPT_LINES - 1), "splat"]
+
+
+@pytest.mark.parametrize(
+    ("tests", "status"), [(Tally(passed=3), 0), (Tally(passed=3, failed=1), 1)]
+)
+def test_a_tier_whose_tests_say_all_has_no_complaint(tests, status):
+    """Good, or bad by its tests: nothing is added to what pytest counted."""
+    ended = Ended("machine", tests, status, "a line")
+
+    assert ended.tally == tests
+    assert not complaint(ended)
 
 
 def test_each_file_with_tests_is_taken_once():
