@@ -27,7 +27,6 @@ STUDIES = ("detection", "services", "overhead", "scale", "tradeoff")
 MEMORY = {"scale": "10G"}
 """Of the nested host, where it is to have more than usual."""
 RUN_SECONDS = 2400.0
-GIT_SECONDS = 30.0
 
 
 def _say(text: str) -> None:
@@ -51,18 +50,6 @@ def _designs(
     }
 
 
-def _commit(root: Path) -> str:
-    """What is measured; `+` where it has changes that are in no commit."""
-    argv = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty=+")
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, check=True, timeout=GIT_SECONDS
-        )
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
 def run_study(
     name: str,
     designs: Sequence[str],
@@ -76,6 +63,7 @@ def run_study(
     """All runs that are not there yet; one that fails does not lose the others."""
     from observer.analysis.run_facts import RUN_FILE, read_facts
     from observer.demo.place import is_kvm_host, run_in_testbed
+    from observer.experiment.commit import measured_commit
     from observer.experiment.plan import bar, sittings
     from observer.experiment.play import folder_of, prepare
     from observer.testbed.nested import checkout
@@ -92,7 +80,7 @@ def run_study(
         raise UsageError(
             f"A nested host cannot write to {root}: name a folder below {checkout()}."
         )
-    commit = _commit(checkout())
+    commit = measured_commit(checkout(), root)
     for done, sitting in enumerate(left):
         took_s = time.monotonic() - began
         _say(f"{bar(done, len(left), took_s)}: {sitting.design}, run {sitting.run}")
