@@ -34,6 +34,8 @@ OBSERVED = ("vmm", "back-end", "host")
 """Roles of those who are observed; what any other role costs is the design's."""
 NOBODY = "none"
 """The design in which nobody watches."""
+OTHER_KERNEL = ("watchdog-1s", "watchdog-30s")
+"""Whose guests have Debian's general kernel: the one for guests lacks their device."""
 MEASURES = (
     *("cpu_ms_per_s", "rss_mib", "wakeups_per_s", "exits_per_s"),
     *("cpu_ms_per_s_a_vm", "rss_mib_a_vm"),
@@ -91,7 +93,8 @@ def with_the_observed(cost: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     """By design and phase: CPU ms/s of it and of the observed, over that of nobody.
 
     What is observed takes as much more as a design makes it; what it takes anyway is
-    the median of the runs in which nobody watches.  Nothing where there are none.
+    the median of the runs in which nobody watches.  Nothing where there are none, nor
+    of designs whose guests have another kernel than theirs.
     """
     keys = ["design", "phase", "run_id"]
     own = per_run(cost).set_index(keys)["cpu_ms_per_s"]
@@ -99,6 +102,8 @@ def with_the_observed(cost: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     anyway = theirs[theirs.index.get_level_values("design") == NOBODY]
     found = {}
     for (design, phase), its in (own + theirs).groupby(keys[:2], sort=False):
+        if design in OTHER_KERNEL:
+            continue
         less = anyway[anyway.index.get_level_values("phase") == phase].median()
         found[design, phase] = median_interval(its - less)
     return found

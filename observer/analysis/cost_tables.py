@@ -124,7 +124,9 @@ def _observed(costs: pd.DataFrame) -> Table:
             "Exits are those of all VMs of the host, a design's own VMs among them.",
             (
                 "All told: the observer's own CPU time and that of the observed, less "
-                "the median of the latter where nobody watches."
+                "the median of the latter where nobody watches.  Not told of "
+                "watchdog-1s and watchdog-30s: their guests have another kernel, "
+                "Debian's general one, for the one of all others lacks the device."
             ),
         ),
     )

@@ -177,9 +177,11 @@ def observer_faults(cases: pd.DataFrame) -> pd.DataFrame:
             "case": case,
             "runs": len(its),
             "unharmed": int(its["unharmed"].astype(bool).sum()),
+            "false": int(its["wrong_verdicts"].sum()),
         }
         for design in in_order(mine["design"], DESIGNS)
         for case in OBSERVER_FAULTS
         if len(its := mine[(mine["design"] == design) & (mine["case"] == case)])
     ]
-    return pd.DataFrame(rows, columns=["design", "case", "runs", "unharmed"])
+    columns = ["design", "case", "runs", "unharmed", "false"]
+    return pd.DataFrame(rows, columns=columns)

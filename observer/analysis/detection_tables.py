@@ -169,9 +169,10 @@ def silence_section(cases: pd.DataFrame) -> Section | None:
 def _passed(row: Any) -> str:
     if row is None:
         return DASH
+    said = f", {row.false} false" if row.false else ""
     if row.unharmed == row.runs:
-        return f"pass ({row.runs}/{row.runs})"
-    return f"fail ({row.unharmed}/{row.runs} unharmed)"
+        return f"pass ({row.runs}/{row.runs}{said})"
+    return f"fail ({row.unharmed}/{row.runs} unharmed{said})"
 
 
 def observer_section(cases: pd.DataFrame) -> Section | None:
@@ -188,8 +189,14 @@ def observer_section(cases: pd.DataFrame) -> Section | None:
         "When the observer itself fails",
         (
             (
-                "It is killed, and it is stopped; pass: each guest answered an order "
-                "while it was so, in every run."
+                "It is killed, and it is stopped, where it lives: in the guest, on the "
+                "host, or in VMs of its own; pass: each guest answered an order while "
+                "it was so, and none was to be reset, in every run."
+            ),
+            (
+                "False: verdicts on the healthy guests meanwhile and afterwards; those "
+                "of a watchdog device reset a guest, unless QEMU is told otherwise as "
+                "it is here."
             ),
             (
                 "Orbit counts its own isolation so: 8 of 8 observers that crashed "

@@ -139,7 +139,7 @@ PUBLISHED = (
         "8 of 8",
         "section 5.4",
         "A null pointer in each observer; here the whole observer is killed or "
-        "stopped.",
+        "stopped where it lives, and orbit's check has a null pointer too.",
     ),
     Figure(
         "VMResponder (DSN)",

@@ -32,7 +32,7 @@ __all__ = [
     "write_table",
 ]
 
-FORMAT = 2
+FORMAT = 3
 Kind = Literal["string", "bool", "int32", "int64", "float64"]
 
 

@@ -7,8 +7,6 @@ over, or a fault that it does not forget, would show.
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
@@ -22,6 +20,12 @@ from observer.experiment.cases import GUESTS, begin, lives_of
 from observer.experiment.cost import guest_processes
 from observer.experiment.ear import SILENT_SECONDS
 from observer.experiment.latency import LatencyProbe
+from observer.experiment.observer_faults import (
+    CRASH,
+    STOP,
+    broken_in_guests,
+    broken_on_host,
+)
 from observer.experiment.spread import CALM
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import starting_guest, wait_for_guest
@@ -221,7 +225,7 @@ class Detection:
     def _look_on(self, phase: str, seconds: float, bpf_ns: Callable[[], int]) -> Case:
         """Let a phase pass, and keep what everybody took; nothing may be said of it."""
         began_ns = time.monotonic_ns()
-        who = guest_processes(guest for guest, _ in self._guests.values())
+        who = guest_processes(self._live_guests())
         self.costs += self._ear.costs(phase, seconds, who, bpf_ns)
         return self._silently(phase, "web1", began_ns)
 
@@ -256,7 +260,7 @@ class Detection:
     def _all_go_on(self) -> bool:
         """Whether each guest still obeys."""
         try:
-            for guest, _ in self._guests.values():
+            for guest in self._live_guests():
                 guest.order("ping")
         except ObserverError:
             return False
@@ -264,26 +268,25 @@ class Detection:
 
     def _observer_fault(self, name: str) -> Case:
         """The design itself is stopped for a while, or killed: nobody may notice."""
-        voice = self._ear.voice
+        voice, design = self._ear.voice, self._ear.design
         assert voice is not None  # noqa: S101 - who calls has looked
         self._ear.tell(name)
-        began_ns = time.monotonic_ns()
-        if name == "observer-stop":
-            pidfd = os.pidfd_open(voice.pid)
-            try:
-                signal.pidfd_send_signal(pidfd, signal.SIGSTOP)
-                time.sleep(STOPPED_SECONDS)
-                unharmed = self._all_go_on()
-            finally:
-                signal.pidfd_send_signal(pidfd, signal.SIGCONT)
-                os.close(pidfd)
-            self._ear.hear_out(SILENT_SECONDS)
+        began_ns, guests = time.monotonic_ns(), self._live_guests()
+        if design.inside is None:
+            breaking = broken_on_host(name, voice)
         else:
-            voice.kill()
+            breaking = broken_in_guests(name, design.inside, guests)
+        with breaking:
             time.sleep(STOPPED_SECONDS)
             unharmed = self._all_go_on()
+        if voice.alive():
+            self._ear.hear_out(SILENT_SECONDS if name == STOP else design.patience_s)
         row = self._silently(name, "web1", began_ns)
-        return msgspec.structs.replace(row, unharmed=unharmed)
+        acted = design.acts and row.wrong_verdicts
+        return msgspec.structs.replace(row, unharmed=unharmed and not acted)
+
+    def _live_guests(self) -> list[Guest]:
+        return [guest for guest, _ in self._guests.values()]
 
     def rows(self, course: Course, bpf_ns: Callable[[], int]) -> Iterator[Case]:
         """Every case, in an order of chance; guests boot as they are needed."""
@@ -301,7 +304,11 @@ class Detection:
         for name in silent:
             yield self._silent(name)
         if is_watched and course.observer_faults:
-            yield self._observer_fault("observer-stop")
+            yield self._observer_fault(STOP)
+            if self._ear.design.inside:  # what was stopped may be of no use any more
+                for name in tuple(self._guests):
+                    self._end(name)
+                    yield self._boot(name)
         for life in lives_of(course.faults, self._ear.chance) if is_watched else ():
             name = life[0].guest
             if name not in self._guests:
@@ -312,4 +319,4 @@ class Detection:
         if is_watched and course.observer_faults:
             if not self._guests:
                 yield self._boot("web1")
-            yield self._observer_fault("observer-crash")
+            yield self._observer_fault(CRASH)

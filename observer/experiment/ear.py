@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from observer.bench.quiet import wait_until_settled
 from observer.config import Policy
 from observer.demo.voice import ARMED, START_SECONDS, heard, observer_running
 from observer.errors import DeadlineError, ProgramError
@@ -32,6 +31,7 @@ __all__ = ["SILENT_SECONDS", "WATCHED_SECONDS", "Ear", "design_heard"]
 
 WATCHED_SECONDS = 60.0
 SILENT_SECONDS = 6.0
+SETTLE_SECONDS = 6.0
 ALSO_SECONDS = 0.5
 """So long after a verdict: what is wrong of it is said by then."""
 RECOVERY_SECONDS = 30.0
@@ -146,10 +146,10 @@ class Ear:
     ) -> list[Cost]:
         """Let a phase pass; what it took, and those that it watches.
 
+        All are given the same time to come to rest before, and guests beside nobody.
         Ours have programs in the kernel, which are timed once more, for that costs.
         """
-        if self.voice and self.design.daemon is not None:
-            wait_until_settled(self.voice.pid)  # it learns of a VM for a while
+        time.sleep(SETTLE_SECONDS)
         self.tell(f"{phase}: {seconds:g} s")
         own = design_processes(self.voice.pid if self.voice else None)
         all_of_them = {**own, **who}

@@ -18,12 +18,27 @@ __all__ = [
     "QUICK",
     "SERVICES",
     "SIDE_BY_SIDE",
+    "Inside",
     "ObserverDesign",
 ]
 
 BLIND_SECONDS = 8.0
 PETTED = 0.3
 """A watchdog is petted each time so much of its heartbeat has passed."""
+
+
+@dataclass(frozen=True)
+class Inside:
+    """An observer that lives in its guest: its program, and the signals that break it.
+
+    What it has on the host only says what it tells.
+    """
+
+    program: str
+    stop: str = "STOP"
+    go_on: str = "CONT"
+    """None where it goes on by itself."""
+    crash: str = "KILL"
 
 
 @dataclass(frozen=True)
@@ -58,6 +73,9 @@ class ObserverDesign:
     """What the guest runs before it is up."""
     agent: bool = False
     """It has a program of its own in the guest, as `agents.py` tells."""
+    inside: Inside | None = None
+    acts: bool = False
+    """What it says is an act: QEMU resets the guest with it, unless told otherwise."""
     shared_memory: bool = False
     service_words: str = ""
     """More words for a service VM."""
@@ -88,6 +106,8 @@ def _watchdog(heartbeat_s: int) -> ObserverDesign:
         flavour="amd64",
         start=f"watchdog -t {round(heartbeat_s * PETTED * 1000)}ms "
         f"-T {heartbeat_s} /dev/watchdog\n",
+        inside=Inside("watchdog"),
+        acts=True,
     )
 
 
@@ -139,18 +159,22 @@ DETECTION = {
         # A port is called after its device's place among all virtio devices.
         start="mkdir -p /var/run\n"
         "qemu-ga -m virtio-serial -p /dev/vport*p1 >/dev/ttyS0 2>&1 &\n",
+        inside=Inside("qemu-ga"),
     ),
     "in-guest": ObserverDesign(
         "a thread on each vCPU beats; another looks at them, at disk and network",
         program=("in_guest/in_guest.py",),
         patience_s=8,
         agent=True,
+        inside=Inside("watchdog"),
     ),
     "orbit": ObserverDesign(
         "a process beside the server looks at a copy-on-write snapshot of it",
         program=("orbit/orbit.py",),
         patience_s=8,
         agent=True,
+        # its next check hangs, and is killed by its master; or dies of a null pointer
+        inside=Inside("orbit", stop="USR2", go_on="", crash="USR1"),
     ),
     "vm-per-vm": ObserverDesign(
         "a tiny VM for each VM reads its memory every 10 ms",

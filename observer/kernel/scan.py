@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which debts look late by time alone: one pass over the cells, compiled by numba.
 
-The rules are those of the alarms in `bpf/*.bpf.c`.  A VM's are complete here; a vCPU
-and a ring are candidates whose CPU time or index in kernel memory is read next.
+The rules are those of the alarms in `bpf/*.bpf.c`, but for what a guest consumes, which
+only those see.  A VM's are complete here; a vCPU and a ring are candidates whose CPU
+time or index in kernel memory is read next.
 """
 
 from __future__ import annotations

@@ -110,7 +110,10 @@ class ScannedBooks:
         self._maps, self._reader, self._detach = maps, reader, detach
         self.vms, self.vcpus, self.rings = maps.vms, maps.vcpus, maps.rings
         self.services, self.used = maps.services, maps.used
-        self.left_out = {"service": "the scanning design does not keep beats"}
+        self.left_out = {
+            "service": "the scanning design does not keep beats",
+            "consumption": "the scanning design does not see what a guest consumes",
+        }
         self._scanner = Scanner(self, maps.used, limits, reader)
         self._found: deque[Suspicion] = deque()
         self._failed: Exception | None = None

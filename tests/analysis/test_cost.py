@@ -26,6 +26,8 @@ COST = frame(
     ("sleeping", "1", "idle", "observer", 10.0, 44.0, 6, None),
     ("sleeping", "1", "idle", "kernel", 5.0, None, None, None),
     ("none", "1", "idle", "vmm", 590.0, 200.0, 8000, None),
+    ("watchdog-1s", "1", "idle", "observer", 1.0, 20.0, 1, None),
+    ("watchdog-1s", "1", "idle", "vmm", 700.0, 200.0, 8000, None),
 )
 
 
@@ -58,6 +60,7 @@ def test_all_told_is_what_the_host_takes_more_than_with_nobody() -> None:
     assert found["vm-per-vm", "idle"].middle == pytest.approx(24 + 60 - 59)
     assert found["none", "idle"].middle == 0
     assert found["sleeping", "idle"].runs == 0
+    assert ("watchdog-1s", "idle") not in found  # of another kernel in its guests
 
 
 def test_what_implicit_beats_save_is_a_share_of_the_explicit() -> None:

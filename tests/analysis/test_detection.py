@@ -112,17 +112,24 @@ def test_false_verdicts_are_counted_where_they_were_given() -> None:
 
 
 def test_the_observers_own_faults_are_no_faults_of_guests() -> None:
-    """They count by whom they harmed; where nobody looked they do not count."""
+    """They count by whom they harmed, and by what was said of healthy guests.
+
+    Where nobody looked they do not count.
+    """
     cases = pd.DataFrame(
         [
             row("sleeping", 1, "observer-crash", None, unharmed=True),
-            row("sleeping", 2, "observer-crash", None, unharmed=False),
+            row(
+                *("sleeping", 2, "observer-crash", None),
+                unharmed=False,
+                wrong_verdicts=3,
+            ),
             row("none", 1, "observer-crash", None, unharmed=None),
         ]
     )
     found = observer_faults(cases)
 
     assert by_fault(cases).empty
-    assert found[["design", "runs", "unharmed"]].to_numpy().tolist() == [
-        ["sleeping", 2, 1]
+    assert found[["design", "runs", "unharmed", "false"]].to_numpy().tolist() == [
+        ["sleeping", 2, 1, 3]
     ]
