@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -22,12 +23,16 @@ from observer.experiment.roster import Roster
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from observer.guests.guest import Guest
 
-__all__: list[str] = []
+__all__ = ["Agent", "take_ready"]
 
 SOCKET = "agent.sock"
 SILENT = Finding(VerdictKind.GUEST_HUNG, "guest", "its agent does not answer")
+HUNG_UP = "the port of its agent hung up"
+"""QEMU holds the other end, and ends it only with itself."""
 
 
 class Agent:
@@ -35,36 +40,67 @@ class Agent:
 
     def __init__(self, guest: Guest) -> None:
         self._name, self._pid = guest.name, guest.pid
-        self._wire = LineSocket(guest.files.folder / SOCKET, greets=False)
+        self.wire = LineSocket(guest.files.folder / SOCKET, greets=False)
+        kind = VerdictKind.VMM_CRASHED
+        self._gone = Finding(kind, guest.name, HUNG_UP, is_certain=True)
         self._misses = Misses()
+        self._owes = False
         self._has_answered = False
         """It is no failure that one has not come up yet; from then on it is watched."""
 
-    def close(self) -> None:
-        """Let go of it."""
-        self._wire.close()
+    @property
+    def is_awaited(self) -> bool:
+        """Whether an answer may still come to the last ping."""
+        return self._owes and self.wire.fileno() is not None
 
     def ping(self) -> None:
         """Ask, without waiting."""
-        self._wire.ask("guest-ping")
+        self._owes = True
+        self.wire.ask("guest-ping")
 
-    def judge(self, deadline: float, failures: int) -> None:
-        """Wait for its answer until a deadline, and say what is to be said."""
-        answers = self._wire.answer(deadline) is not None
-        if answers and not self._has_answered:
+    def take(self) -> None:
+        """Take what has come: an answer, or that nobody is there to give one.
+
+        An answer that comes after its time is none.
+        """
+        if self.wire.answer(time.monotonic()) is not None:
+            if self._owes:
+                self._heed_answer()
+            self._owes = False
+        elif self.wire.has_hung_up and self._has_answered:
+            self._heed(self._gone, 1)
+
+    def miss(self, failures: int) -> None:
+        """Its time to answer is over."""
+        if self._owes and self._has_answered:
+            found = self._gone if self.wire.has_hung_up else SILENT
+            self._heed(found, failures)
+        self._owes = False
+
+    def _heed_answer(self) -> None:
+        if not self._has_answered:
             self._has_answered = True
             say_watched(self._name, self._pid)
-        if not self._has_answered:
-            return
-        before = self._misses
-        found = None if answers else SILENT
-        self._misses, due = counted(before, found, time.monotonic_ns(), failures)
-        if due is not None:
-            said = f"{due.evidence}, {self._misses.count} pings in a row"
-            since_ns = self._misses.since_ns
-            say_verdict(self._name, due.kind, since_ns, said, subject=due.subject)
-        elif before.said and answers:
+        if self._misses.said:
             say_recovered(self._name)
+        self._misses = Misses()
+
+    def _heed(self, found: Finding, failures: int) -> None:
+        before, now_ns = self._misses, time.monotonic_ns()
+        self._misses, due = counted(before, found, now_ns, failures)
+        if due is not None:
+            said, since_ns = due.evidence, self._misses.since_ns
+            if not due.is_certain:
+                said += f", {self._misses.count} pings in a row"
+            say_verdict(self._name, due.kind, since_ns, said, subject=due.subject)
+
+
+def take_ready(agents: Collection[Agent], seconds: float) -> None:
+    """Wait until something comes from any of them, so long at most, and take it."""
+    its = {fd: agent for agent in agents if (fd := agent.wire.fileno()) is not None}
+    ready, _, _ = select.select(list(its), [], [], seconds)
+    for fd in ready:
+        its[fd].take()
 
 
 @click.command()
@@ -82,16 +118,21 @@ def main(every: float, answer: float, failures: int) -> None:
     while True:
         lives = roster.lives()
         for pid in agents.keys() - lives.keys():
-            agents.pop(pid).close()
+            agents.pop(pid).wire.close()
         for pid in lives.keys() - agents.keys():
             agents[pid] = Agent(lives[pid])
         for agent in agents.values():
             agent.ping()
         deadline = time.monotonic() + answer
+        while any(agent.is_awaited for agent in agents.values()):
+            if (left := deadline - time.monotonic()) <= 0:
+                break
+            take_ready(agents.values(), left)
         for agent in agents.values():
-            agent.judge(deadline, failures)
+            agent.miss(failures)
         due_ns = max(due_ns + int(every * SECOND), time.monotonic_ns())
-        time.sleep(max(0, due_ns - time.monotonic_ns()) / SECOND)
+        while (left_ns := due_ns - time.monotonic_ns()) > 0:
+            take_ready(agents.values(), left_ns / SECOND)
 
 
 if __name__ == "__main__":

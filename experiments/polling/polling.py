@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A daemon that polls: is the process there, does its monitor answer; see README.md."""
+"""A daemon that polls: who is there, who runs, who answers; see README.md."""
 
 from __future__ import annotations
 
@@ -22,18 +22,26 @@ from observer.experiment.comparator import (
 from observer.experiment.line_socket import LineSocket
 from observer.experiment.misses import Finding, Misses, counted
 from observer.experiment.roster import Roster
-from observer.inventory.task import ABSENT, TaskLook, look_at_task
+from observer.inject.starvation import vhost_workers
+from observer.inventory.procfs import read_proc
+from observer.inventory.task import (
+    ABSENT,
+    PF_EXITING,
+    TaskLook,
+    look_at_task,
+    parse_stat,
+)
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
     from observer.guests.guest import Guest
 
-__all__ = ["Sight", "finding"]
+__all__ = ["Sight", "Workers", "finding"]
 
 PROC = Path("/proc")
 ANSWER_SECONDS = 2.0
 """Masakari's timeout for an answer; less where one polls more often."""
-
+READY = "R"
 WRONG = frozenset({"internal-error", "io-error", "guest-panicked"})
 
 
@@ -44,11 +52,14 @@ class Sight(msgspec.Struct, frozen=True):
     answers: bool
     back_end: TaskLook
     status: str = "running"
+    starved: str = ""
+    """The worker that has not run since the poll before, though it had work."""
 
 
 def finding(sight: Sight) -> Finding | None:
     """What is wrong, the gravest first; one paused by its monitor still answers."""
     gone, wrong = sight.vmm.gone, sight.status in WRONG
+    starved, waits = VerdictKind.BACKEND_STARVED, "it waits for a CPU"
     found = (
         (gone, VerdictKind.VMM_CRASHED, "vmm", "its process is gone"),
         (sight.back_end.gone, VerdictKind.BACKEND_CRASHED, "disk", "its disk is gone"),
@@ -56,6 +67,7 @@ def finding(sight: Sight) -> Finding | None:
         (not sight.answers, VerdictKind.VMM_HUNG, "vmm", "its monitor is mute"),
         (wrong, VerdictKind.GUEST_HUNG, "guest", f"it is {sight.status}"),
         (sight.back_end.stopped, VerdictKind.BACKEND_HUNG, "disk", "it is stopped"),
+        (bool(sight.starved), starved, sight.starved, waits),
     )
     for is_so, kind, subject, evidence in found:
         if is_so:
@@ -64,12 +76,47 @@ def finding(sight: Sight) -> Finding | None:
     return None
 
 
+def state_of(folder: Path) -> TaskLook:
+    """The state of /proc/PID; its times are in another file, which is not read."""
+    try:
+        state, flags, start = parse_stat(read_proc(folder / "stat"))
+    except (FileNotFoundError, ProcessLookupError):
+        return ABSENT
+    exiting = bool(flags & PF_EXITING)
+    return TaskLook(state, exiting, start_ticks=start, runtime_ns=0, waited_ns=0)
+
+
+class Workers:
+    """The threads that serve a VM's network in the kernel, from poll to poll."""
+
+    def __init__(self, pid: int, proc: Path = PROC) -> None:
+        self._name, self._proc = f"vhost-{pid}", proc
+        self._tids = vhost_workers(pid, proc)
+        self._ready: dict[int, int] = {}
+        """Those that were ready to run, by how long they had run."""
+
+    def starved(self) -> str:
+        """Their name, if one was ready at the last two polls and never ran between.
+
+        How long a task has waited does not grow before it runs (`sched_info_arrive` in
+        kernel/sched/stats.h): that it has not run is all that there is to see.
+        """
+        before, self._ready = self._ready, {}
+        for tid in self._tids:
+            folder = self._proc / str(tid)
+            if state_of(folder).state == READY:
+                self._ready[tid] = look_at_task(folder).runtime_ns
+        is_so = any(before.get(tid) == ns for tid, ns in self._ready.items())
+        return self._name if is_so else ""
+
+
 class Life:
     """One VM, from poll to poll."""
 
     def __init__(self, guest: Guest, pid: int) -> None:
         self.guest, self._pid = guest, pid
         self._monitor = LineSocket(guest.files.qmp, greets=True)
+        self._workers = Workers(pid)
         self._misses = Misses()
         self._has_answered = False
         """A VMM that makes its devices does not answer yet."""
@@ -87,18 +134,19 @@ class Life:
 
         Of one that is gone or stopped none is waited for.
         """
-        vmm = look_at_task(PROC / str(self._pid))
+        vmm = state_of(PROC / str(self._pid))
         is_able = not vmm.gone and not vmm.stopped
         answer = self._monitor.answer(deadline) if is_able else None
         self._has_answered |= answer is not None
         back_end = ABSENT
         with suppress(ProgramError):  # its file says who it is, also after a restart
-            back_end = look_at_task(PROC / str(self.guest.disk_pid))
+            back_end = state_of(PROC / str(self.guest.disk_pid))
         return Sight(
             vmm,
             answer is not None or not self._has_answered,
             back_end,
             answer["return"]["status"] if answer else "unknown",
+            self._workers.starved(),
         )
 
     def judge(self, sight: Sight, failures: int) -> None:

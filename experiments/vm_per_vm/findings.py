@@ -33,10 +33,11 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Monitor(Enum):
-    """What the VM's monitor says when it is asked."""
+    """What the VM's monitor says when it is asked; one that is stopped is not."""
 
     RUNNING = auto()
     PAUSED = auto()
+    STOPPED = auto()
     SILENT = auto()
     GONE = auto()
 
@@ -60,11 +61,13 @@ def finding_in(line: str) -> Finding | None:
 
 def _of_vmm(monitor: Monitor, late_ns: int) -> Judgement | None:
     """The guest stands still as a whole: what its VMM does comes first."""
-    still = "the guest's memory stands still, and its VMM's monitor"
+    still = "the guest's memory stands still, and its VMM"
     if monitor is Monitor.GONE:
-        kind, evidence = VerdictKind.VMM_CRASHED, f"{still} is gone"
+        kind, evidence = VerdictKind.VMM_CRASHED, f"{still}'s monitor is gone"
+    elif monitor is Monitor.STOPPED:
+        kind, evidence = VerdictKind.VMM_STOPPED, f"{still} is stopped"
     elif monitor is Monitor.SILENT:
-        kind, evidence = VerdictKind.VMM_HUNG, f"{still} does not answer"
+        kind, evidence = VerdictKind.VMM_HUNG, f"{still}'s monitor does not answer"
     else:
         return None
     return Judgement(kind, None, late_ns, evidence)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second, tiny VM for each guest, which observes it by reading its memory.
 
-This program only starts and ends the responders, tells them where to look, and asks the
-guest's monitor before it says what one has found, as an operator's tool would.
+This program only starts and ends the responders, tells them where to look, and looks at
+the guest's VMM before it says what one has found, as an operator's tool would.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import signal
 import sys
 import time
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from findings import WELL, Monitor, finding_in, judged
-from qemu.qmp import EventListener, QMPClient, QMPError
+from qemu.qmp import EventListener, QMPClient, QMPError, Runstate
 from responder_vm import running_responder
 from target import kernel_orders, memory_of, ring_orders, rings_of
 
@@ -29,6 +30,7 @@ from observer.experiment.comparator import (
 )
 from observer.guests.guest import RUNTIME, Guest, find_guest, guest_names
 from observer.inventory.qmp import run_state_of
+from observer.inventory.task import look_at_task
 from observer.model import RunState, VerdictKind
 from observer.testbed.nested import checkout
 
@@ -39,13 +41,14 @@ if TYPE_CHECKING:
     from responder_vm import Responder
     from target import Ring
 
-__all__ = ["lives"]
+__all__ = ["Watch", "lives"]
 
-WORDS = "watch.ms=10 vcpu.ms=400 backend.ms=300 guest.ms=300"
+WORDS = "watch.ms=10 vcpu.ms=400 backend.ms=300 guest.ms=200"
 LOOK_SECONDS = 1.0  # for guests that came or went
 AGAIN_SECONDS = 5.0  # after a guest could not be watched
 CONNECT_SECONDS = 10.0
-SILENT_SECONDS = 0.5  # a monitor that does not answer in that time does not
+SILENT_SECONDS = 0.2  # a monitor that does not answer in that time does not
+PROC = Path("/proc")
 UP, PID_FILE = "guest up", "qemu.pid"
 QMP_GONE = (QMPError, OSError, EOFError)
 
@@ -75,30 +78,51 @@ class Watch:
     def __init__(
         self, guest: Guest, monitor: QMPClient, responder: Responder, rings: list[Ring]
     ) -> None:
-        self._guest, self._monitor = guest, monitor
+        self._guest, self._vmm, self._monitor = guest, PROC / str(guest.pid), monitor
         self._responder, self._rings = responder, rings
-        self._events = EventListener(("STOP", "RESUME"))
+        self._events = EventListener(("STOP", "RESUME", "SHUTDOWN"))
         self._paused, self._forgetting, self._has_said = False, 0, False
+        self._is_ending = False
 
     async def run(self) -> None:
         """Until the VMM has crashed, or the responder."""
         self._monitor.register_listener(self._events)
-        events = asyncio.create_task(self._heed_events())
+        tasks = {
+            asyncio.create_task(heeds())
+            for heeds in (self._heed_events, self._heed_responder, self._heed_end)
+        }
         try:
-            while True:
-                line = await self._responder.hear()
-                if line == "ok forget":
-                    self._forgetting -= 1
-                    continue
-                finding = None if self._forgetting else finding_in(line)
-                if finding and await self._say(finding) is VerdictKind.VMM_CRASHED:
-                    return
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                await task
         finally:
-            events.cancel()
+            for task in tasks:
+                task.cancel()
+
+    async def _heed_responder(self) -> None:
+        while True:
+            line = await self._responder.hear()
+            if line == "ok forget":
+                self._forgetting -= 1
+                continue
+            finding = None if self._forgetting else finding_in(line)
+            if finding and await self._say(finding) is VerdictKind.VMM_CRASHED:
+                return
+
+    async def _heed_end(self) -> None:
+        """A monitor that hangs up is a VMM that is gone, unless it was told to end."""
+        while self._monitor.runstate is Runstate.RUNNING:
+            await self._monitor.runstate_changed()
+        unheeded = any(event["event"] == "SHUTDOWN" for event in self._events.clear())
+        if not (self._is_ending or unheeded):
+            name, now_ns = self._guest.name, time.monotonic_ns()
+            kind = VerdictKind.VMM_CRASHED
+            say_verdict(name, kind, now_ns, "its monitor hung up")
 
     async def _heed_events(self) -> None:
         """What was seen before a pause is worth nothing after it."""
         async for event in self._events:
+            self._is_ending |= event["event"] == "SHUTDOWN"
             self._paused = event["event"] == "STOP"
             self._forgetting += 1
             self._responder.say("forget")
@@ -106,6 +130,8 @@ class Watch:
     async def _ask(self) -> Monitor:
         if self._paused:
             return Monitor.PAUSED
+        if look_at_task(self._vmm).stopped:
+            return Monitor.STOPPED
         try:
             async with asyncio.timeout(SILENT_SECONDS):
                 status: Any = await self._monitor.execute("query-status")

@@ -32,6 +32,8 @@ class LineSocket:
         self._wire: socket.socket | None = None
         self._text = b""
         self._number = 0
+        self.has_hung_up = False
+        """The other end ended a connection that stood; until there is another."""
 
     def __enter__(self) -> Self:
         return self
@@ -45,21 +47,36 @@ class LineSocket:
             self._wire.close()
         self._wire, self._text = None, b""
 
+    def fileno(self) -> int | None:
+        """What to wait for, if it is connected."""
+        return None if self._wire is None else self._wire.fileno()
+
     def ask(self, command: str) -> bool:
         """Send a question; whether it could be sent."""
         try:
             if self._wire is None:
-                self._wire = socket.socket(socket.AF_UNIX)
-                self._wire.setblocking(False)  # noqa: FBT003 - its only parameter
-                self._wire.connect(str(self._path))
-                if self._greets:
-                    self._send("qmp_capabilities", None)
+                self._connect()
             self._number += 1
             self._send(command, self._number)
+        except (BrokenPipeError, ConnectionResetError):
+            self._end()
+            return False
         except OSError:
             self.close()
             return False
         return True
+
+    def _connect(self) -> None:
+        self._wire = socket.socket(socket.AF_UNIX)
+        self._wire.setblocking(False)  # noqa: FBT003 - its only parameter
+        self._wire.connect(str(self._path))
+        self.has_hung_up = False
+        if self._greets:
+            self._send("qmp_capabilities", None)
+
+    def _end(self) -> None:
+        self.close()
+        self.has_hung_up = True
 
     def _send(self, command: str, number: int | None) -> None:
         assert self._wire is not None  # noqa: S101 - ask() has made it
@@ -98,4 +115,4 @@ class LineSocket:
         if piece:
             self._text += piece
         else:
-            self.close()
+            self._end()

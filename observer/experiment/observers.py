@@ -100,7 +100,10 @@ def _watchdog(heartbeat_s: int) -> ObserverDesign:
         program=("watchdog/watchdog.py",),
         patience_s=heartbeat_s + 8.0,
         phase_s=PETTED * heartbeat_s,
-        sees=("guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"),
+        sees=(
+            *("guest-panic", "guest-irqoff-spin", "guest-halt", "vcpu-lockup"),
+            "vmm-crash",
+        ),
         devices=_I6300ESB,
         drivers=("i6300esb",),
         flavour="amd64",
@@ -117,7 +120,10 @@ def _polling(every_s: float, patience_s: float) -> ObserverDesign:
         program=("polling/polling.py", "--every", f"{every_s:g}"),
         patience_s=patience_s,
         phase_s=every_s,
-        sees=("vmm-crash", "vmm-stop", "backend-crash", "backend-hang"),
+        sees=(
+            *("vmm-crash", "vmm-stop"),
+            *("backend-crash", "backend-hang", "backend-starved"),
+        ),
     )
 
 
@@ -128,7 +134,7 @@ def _phoenix(valid_ms: int, *options: str) -> ObserverDesign:
         else f"asked after {valid_ms} ms without a sign of life"
     )
     return ObserverDesign(
-        f"{does}, 5 ms to answer (20 ms on an emulated CPU); private against shared "
+        f"{does}, 5 ms to answer (10 ms on an emulated CPU); private against shared "
         "index",
         program=("phoenix/phoenix.py", "--valid-ms", str(valid_ms), *options),
         patience_s=5,

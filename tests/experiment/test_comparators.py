@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from shutil import rmtree
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,12 @@ from experiment_program import program
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observer.clock import MS, SECOND
+from observer.clock import SECOND
 from observer.inventory.task import ABSENT, TaskLook
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 RUNS = TaskLook("S", exiting=False, start_ticks=1, runtime_ns=0, waited_ns=0)
@@ -43,6 +45,8 @@ GOSHD = program("goshd/goshd.py")
         ((RUNS, True, ABSENT), VerdictKind.BACKEND_CRASHED, True),
         ((RUNS, True, STOPS), VerdictKind.BACKEND_HUNG, False),
         ((RUNS, True, RUNS, "guest-panicked"), VerdictKind.GUEST_HUNG, False),
+        ((RUNS, True, RUNS, "running", "v"), VerdictKind.BACKEND_STARVED, False),
+        ((STOPS, False, RUNS, "unknown", "v"), VerdictKind.VMM_STOPPED, False),
     ],
 )
 def test_what_a_poll_finds(
@@ -53,6 +57,61 @@ def test_what_a_poll_finds(
 
     assert (found.kind if found else None) == kind
     assert (found is not None and found.is_certain) == is_certain
+
+
+WORKER, VMM = 901, 800
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Callable[[str, int], None]:
+    """Puts a worker of the kernel's into a state, having run for so long."""
+
+    def put(state: str, ran_ns: int) -> None:
+        folder = tmp_path / str(WORKER)
+        folder.mkdir(exist_ok=True)
+        name = f"vhost-{VMM}"
+        (folder / "comm").write_text(f"{name}\n")
+        (folder / "stat").write_text(f"{WORKER} ({name}) {state} 2" + " 0" * 40)
+        (folder / "schedstat").write_text(f"{ran_ns} 5 1\n")
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("polls", "starves"),
+    [
+        ([("R", 7), ("R", 7), ("R", 7), ("R", 7)], [False, True, True, True]),
+        ([("R", 7), ("R", 8), ("R", 8)], [False, False, True]),
+        ([("R", 7), ("S", 7), ("R", 7), ("R", 7)], [False, False, False, True]),
+        ([("S", 7), ("S", 7), ("D", 7), ("D", 7)], [False] * 4),
+    ],
+)
+def test_a_worker_starves_that_is_ready_and_does_not_run(
+    polls: list[tuple[str, int]],
+    starves: list[bool],
+    worker: Callable[[str, int], None],
+    tmp_path: Path,
+) -> None:
+    """From poll to poll: one that sleeps has no work, one that runs has a CPU."""
+    worker(*polls[0])
+    workers, found = POLLING.Workers(VMM, tmp_path), []
+    for poll in polls:
+        worker(*poll)
+        found.append(workers.starved())
+
+    assert found == [f"vhost-{VMM}" if it else "" for it in starves]
+
+
+def test_a_worker_that_is_gone_does_not_starve(
+    worker: Callable[[str, int], None], tmp_path: Path
+) -> None:
+    """Nor one that was never there."""
+    worker("R", 7)
+    workers = POLLING.Workers(VMM, tmp_path)
+    assert not workers.starved()
+    rmtree(tmp_path / str(WORKER))
+    assert not workers.starved()
+    assert not POLLING.Workers(VMM, tmp_path).starved()
 
 
 def test_nobody_waits_for_the_answer_of_one_that_stands_still(tmp_path: Path) -> None:
@@ -99,36 +158,3 @@ def test_a_vcpu_hangs_after_four_seconds_without_activity(
         wanted = not said and now - quiet_since >= GOSHD.LIMIT_NS / SECOND
         assert is_due == wanted
         said |= wanted
-
-
-PHOENIX = program("phoenix/phoenix.py")
-VALID_NS = 15 * MS
-RULE = PHOENIX.Rule(VALID_NS, answer_ns=5 * MS)
-
-
-def test_a_service_is_asked_when_no_sign_is_valid_any_more() -> None:
-    """And held for hung when it has not answered in its slice; said once."""
-    quiet = PHOENIX.Pulse(sign_ns=100 * MS)
-    assert not PHOENIX.what_is_due(quiet, 115 * MS - 1, RULE)
-    assert PHOENIX.what_is_due(quiet, 115 * MS, RULE) == "ask"
-
-    asked = PHOENIX.Pulse(sign_ns=100 * MS, asked_ns=115 * MS)
-    assert not PHOENIX.what_is_due(asked, 120 * MS - 1, RULE)
-    assert PHOENIX.what_is_due(asked, 120 * MS, RULE) == "say"
-    said = PHOENIX.Pulse(sign_ns=100 * MS, asked_ns=115 * MS, said=True)
-    assert not PHOENIX.what_is_due(said, 999 * MS, RULE)
-
-
-def test_a_part_hangs_whose_index_stands_though_it_has_work() -> None:
-    """Not one that works slowly, and not one that has nothing to do."""
-    part, said = PHOENIX.Part(5, 0), []
-    for ms, private, shared in (
-        *((5, 5, 5), (10, 5, 9), (15, 6, 9), (20, 6, 9)),
-        *((25, 6, 12), (30, 6, 12), (35, 6, 12), (40, 12, 12)),
-    ):
-        part, is_due = PHOENIX.part_after(part, (private, shared), ms * MS, VALID_NS)
-        if is_due:
-            said.append(ms)
-
-    assert said == [30]
-    assert part == PHOENIX.Part(12, 40 * MS)

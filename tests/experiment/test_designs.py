@@ -56,6 +56,9 @@ def test_what_a_design_cannot_see_is_waited_for_no_longer_than_by_most() -> None
     slow = DETECTION["polling-10s"]
     assert slow.patience_with_s("vmm-stop") == slow.patience_s > 30
     assert slow.patience_with_s("guest-panic") == BLIND_SECONDS
+    for name in ("watchdog-30s", "pvpanic", "polling-10s"):
+        its = DETECTION[name]
+        assert its.patience_with_s("vmm-crash") == its.patience_s
     assert DETECTION["sleeping"].patience_with_s("guest-panic") == 10.0
     for design in DETECTION.values():
         assert set(design.sees) <= set(CASES)

@@ -84,14 +84,31 @@ def test_it_connects_again(server: socket.socket, wire: LineSocket) -> None:
     assert wire.ask("query-status")
     end, _ = server.accept()
     end.sendall(b'{"return": ')
+    assert not wire.has_hung_up
     end.close()
     assert wire.answer(time.monotonic() + SOON) is None
+    assert wire.has_hung_up
 
     assert wire.ask("query-status")
+    assert not wire.has_hung_up
     end, _ = server.accept()
     with end:
         say(end, {"return": "here", "id": 2})
         assert wire.answer(time.monotonic() + SOON) is not None
+
+
+def test_one_that_hung_up_while_nobody_listened_is_known_by_the_next_question(
+    server: socket.socket, wire: LineSocket
+) -> None:
+    """It stays known while nobody is there."""
+    assert wire.ask("query-status")
+    end, _ = server.accept()
+    end.close()
+    server.close()
+    for _ in range(2):
+        assert not wire.ask("query-status")
+        assert wire.has_hung_up
+        assert wire.fileno() is None
 
 
 def test_nobody_there_is_no_error(tmp_path: Path) -> None:
@@ -99,3 +116,4 @@ def test_nobody_there_is_no_error(tmp_path: Path) -> None:
     with LineSocket(tmp_path / "none", greets=False) as asking:
         assert not asking.ask("guest-ping")
         assert asking.answer(time.monotonic() + SOON) is None
+        assert not asking.has_hung_up

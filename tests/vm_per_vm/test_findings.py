@@ -48,6 +48,10 @@ def test_no_line_is_too_much(line):
         (("guest", 0, 3), Monitor.SILENT, 1, VerdictKind.VMM_HUNG, None),
         (("backend", 0, 3), Monitor.RUNNING, 1, VerdictKind.BACKEND_HUNG, "disk0"),
         (("backend", 0, 3), Monitor.SILENT, 1, VerdictKind.BACKEND_HUNG, "disk0"),
+        (("all", 0, MS), Monitor.STOPPED, 1, VerdictKind.VMM_STOPPED, None),
+        (("vcpu", 0, MS), Monitor.STOPPED, 2, VerdictKind.VMM_STOPPED, None),
+        (("guest", 0, 3), Monitor.STOPPED, 1, VerdictKind.VMM_STOPPED, None),
+        (("backend", 0, 3), Monitor.STOPPED, 1, VerdictKind.VMM_STOPPED, None),
         (("backend", 0, 3), Monitor.GONE, 1, VerdictKind.VMM_CRASHED, None),
     ],
 )
