@@ -8,19 +8,16 @@
  * disk and at the oldest ping: so whichever CPUs are left tell of those that are not.  Between two
  * looks no more than a period counts: if more passed the whole guest may have been stopped. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/ip_icmp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "options.h"
+#include "ping.h"
 #include "report.h"
 
 #define MAX_CPUS      64
@@ -152,65 +149,20 @@ static void *read_disk(void *path)
 	return NULL;
 }
 
-static uint16_t checksum_of(const struct icmphdr *echo)
-{
-	uint32_t sum = 0;
-	uint16_t words[sizeof(*echo) / 2];
-
-	memcpy(words, echo, sizeof(*echo));
-	for (size_t k = 0; k < sizeof(*echo) / 2; k++)
-		sum += words[k];
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)(0xffff - (sum + (sum >> 16)));
-}
-
-static void send_ping(int wire, const struct sockaddr_in *peer, uint16_t number)
-{
-	struct icmphdr echo = { .type = ICMP_ECHO };
-
-	echo.un.echo.id = (uint16_t)getpid();
-	echo.un.echo.sequence = number;
-	echo.checksum = checksum_of(&echo);
-	sendto(wire, &echo, sizeof(echo), MSG_DONTWAIT, (const struct sockaddr *)peer,
-	       sizeof(*peer));
-}
-
-static bool is_answer(const char *packet, ssize_t length)
-{
-	const struct iphdr *ip = (const void *)packet;
-	struct icmphdr echo;
-
-	if (length < (ssize_t)sizeof(*ip) || length < ip->ihl * 4 + (ssize_t)sizeof(echo))
-		return false;
-	memcpy(&echo, packet + ip->ihl * 4, sizeof(echo));
-	return echo.type == ICMP_ECHOREPLY && echo.un.echo.id == (uint16_t)getpid();
-}
-
-/* Any answer will do: one ping that is lost is no failure, none answered for long is. */
 static void *ping(void *address)
 {
-	struct sockaddr_in peer = { .sin_family = AF_INET };
-	int wire = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
-	char packet[256] __attribute__((aligned(8)));
-	uint16_t number = 0;
+	struct peer peer;
 
-	if (wire < 0 || !inet_aton(address, &peer.sin_addr)) {
+	if (!open_peer(&peer, address)) {
 		perror(address);
 		return NULL;
 	}
-	for (uint64_t next = now_ns();;) {
-		uint64_t now = now_ns();
-		if (now >= next) {
-			if (!net.since_ns)
-				net.since_ns = now;
-			send_ping(wire, &peer, number++);
-			next = now + PROBE_NS;
-		}
-		struct pollfd readable = { .fd = wire, .events = POLLIN };
-		if (poll(&readable, 1, (int)((next - now) / NS_PER_MS) + 1) < 1)
-			continue;
-		if (is_answer(packet, recv(wire, packet, sizeof(packet), MSG_DONTWAIT)))
-			net.since_ns = 0;
+	for (;;) {
+		uint64_t began = now_ns();
+		net.since_ns = began;
+		round_trip(&peer);
+		net.since_ns = 0;
+		sleep_until(began + PROBE_NS);
 	}
 	return NULL;
 }

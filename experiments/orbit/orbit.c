@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* orbit: a server in a Linux guest, and its observer in an address space of its own.
  *
- *     orbit [period-ms=10] [limit-ms=500] [disk=/dev/vda] [disk-ms=500]
- *           [check-dies=N] [check-hangs=N] [measure=on]
+ *     orbit [period-ms=10] [limit-ms=500] [disk=/dev/vda] [disk-ms=500] [peer=ADDRESS]
+ *           [net-ms=500] [measure=on]
  *
  * The server is a master with its state and workers with a board in shared memory, as nginx and
  * Apache have it.  A check is a fork of the master: the child has the state as it was at that
  * moment, by copy on write, looks for workers that got no further, and may die or hang as it likes.
  * What it has to remember it pushes back through a pipe, and only whole. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -26,9 +27,11 @@
 #include <unistd.h>
 
 #include "options.h"
+#include "ping.h"
 #include "report.h"
 
-#define MAX_WORKERS 65 /* one a CPU, and the disk's */
+#define MAX_CPUS    64
+#define MAX_WORKERS (MAX_CPUS + 2) /* the disk's, and the network's */
 #define BLOCK_BYTES 4096
 #define LOOKS	    2  /* that have to agree */
 #define CALLS	    20 /* of which a median is taken */
@@ -80,19 +83,24 @@ static void read_disk(int file, uint64_t again_ns)
 		sleep_until(now_ns() + again_ns);
 }
 
-static _Noreturn void work(int k, const char *disk)
+/* `place` is where its disk or its peer is. */
+static _Noreturn void work(int k, const char *place)
 {
-	int file = disk ? open(disk, O_RDONLY | O_DIRECT) : -1;
+	bool reads = workers[k].what == ABI_REPORT_DISK, pings = workers[k].what == ABI_REPORT_NET;
+	int file = reads ? open(place, O_RDONLY | O_DIRECT) : -1;
+	struct peer peer;
 
-	if (disk && file < 0) {
-		perror(disk);
+	if ((reads && file < 0) || (pings && !open_peer(&peer, place))) {
+		perror(place);
 		_exit(1);
 	}
 	for (;;) {
 		while (sem_wait(&board->slots[k].work))
 			;
-		if (disk)
+		if (reads)
 			read_disk(file, workers[k].limit_ns);
+		else if (pings)
+			round_trip(&peer);
 		else
 			update_table(k);
 		board->slots[k].done++;
@@ -132,11 +140,24 @@ _Static_assert(sizeof(struct memory) <= PIPE_BUF, "a pipe takes it whole");
 
 static struct memory memory;
 static uint64_t period_ns;
-static uint64_t dies, hangs; /* these checks do, for tests */
+static volatile sig_atomic_t broken; /* by which signal the next check is, for tests */
 
-/* Who waits for a lock that another one has is not to blame. */
+/* By half of its limit, for a start. */
+static bool is_a_cpu_late(void)
+{
+	for (int k = 0; k < nr_workers; k++)
+		if (workers[k].what == ABI_REPORT_VCPU &&
+		    memory.age_ns[k] > workers[k].limit_ns / 2)
+			return true;
+	return false;
+}
+
+/* Who waits for a lock that another one has is not to blame, nor a disk or a network while a CPU
+ * is late that they may interrupt. */
 static bool is_blameless(const struct worker *worker)
 {
+	if (worker->what != ABI_REPORT_VCPU)
+		return is_a_cpu_late();
 	return worker->at_lock && holder != NOBODY && &workers[holder] != worker;
 }
 
@@ -162,16 +183,22 @@ static void check_worker(int k, uint64_t step_ns)
 	report(worker->what, worker->which, memory.last_ns - worker->given_ns);
 }
 
-/* In the child: `now` is when the state was as it is seen. */
-static _Noreturn void check(int to, uint64_t now)
+static void break_next(int number)
+{
+	broken = number;
+}
+
+/* In the child: `now` is when the state was as it is seen.  Broken by SIGUSR1 it dies, by SIGUSR2
+ * it hangs. */
+static _Noreturn void check(int to, uint64_t now, int broken_by)
 {
 	uint64_t step_ns = now - memory.last_ns;
 
 	memory.checks++;
 	memory.last_ns = now;
-	if (memory.checks == dies)
+	if (broken_by == SIGUSR1)
 		*(volatile int *)NULL = 0;
-	while (memory.checks == hangs)
+	while (broken_by == SIGUSR2)
 		pause();
 	for (int k = 0; k < nr_workers; k++)
 		check_worker(k, step_ns < period_ns ? step_ns : period_ns);
@@ -183,9 +210,12 @@ static void take_memory(int from, pid_t child)
 {
 	struct pollfd readable = { .fd = from, .events = POLLIN };
 	struct memory pushed;
-	int status;
+	int status, ready;
 
-	if (poll(&readable, 1, DEADLINE_MS) < 1)
+	do
+		ready = poll(&readable, 1, DEADLINE_MS);
+	while (ready < 0 && errno == EINTR);
+	if (ready < 1)
 		kill(child, SIGKILL);
 	bool whole = read(from, &pushed, sizeof(pushed)) == sizeof(pushed);
 	while (waitpid(child, &status, 0) < 0)
@@ -207,9 +237,11 @@ static uint64_t call_observer(void)
 	if (pipe(ends))
 		return 0;
 	read_board();
+	int broken_by = broken;
+	broken = 0;
 	pid_t child = fork();
 	if (!child)
-		check(ends[1], began);
+		check(ends[1], began, broken_by);
 	uint64_t forked = now_ns();
 	close(ends[1]);
 	if (child > 0)
@@ -292,7 +324,7 @@ static bool make_board(void)
 
 /* A process, and not a thread: a fork waits for each CPU that has run the forking one's memory to
  * flush its TLB (dup_mmap in kernel/fork.c), and would wait for one that is lost for ever. */
-static bool start_worker(uint64_t what, int cpu, uint64_t limit_ns, const char *disk)
+static bool start_worker(uint64_t what, int cpu, uint64_t limit_ns, const char *place)
 {
 	int k = nr_workers++;
 	pid_t master = getpid();
@@ -306,7 +338,7 @@ static bool start_worker(uint64_t what, int cpu, uint64_t limit_ns, const char *
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != master || !become_urgent(cpu))
 			_exit(1);
-		work(k, disk);
+		work(k, place);
 	}
 	return child > 0;
 }
@@ -327,22 +359,28 @@ int main(int count, char **arguments)
 {
 	uint64_t limit_ns = ms_option(arguments, "limit-ms", "500");
 	uint64_t disk_ns = ms_option(arguments, "disk-ms", "500");
+	uint64_t net_ns = ms_option(arguments, "net-ms", "500");
+	const char *peer = option(arguments, "peer", NULL);
 	int nr_cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
 
 	period_ns = ms_option(arguments, "period-ms", "10");
-	bool begun = period_ns && nr_cpus < MAX_WORKERS && become_urgent(HOME_CPU) && make_board();
+	bool begun = period_ns && nr_cpus <= MAX_CPUS && become_urgent(HOME_CPU) && make_board();
 
 	(void)count;
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	dies = strtoull(option(arguments, "check-dies", "0"), NULL, 10);
-	hangs = strtoull(option(arguments, "check-hangs", "0"), NULL, 10);
+	signal(SIGUSR1, SIG_IGN); /* workers are nobody's observer */
+	signal(SIGUSR2, SIG_IGN);
 	for (int k = 0; begun && k < nr_cpus; k++)
 		begun = start_worker(ABI_REPORT_VCPU, k, limit_ns, NULL);
-	if (!begun || !start_worker(ABI_REPORT_DISK, HOME_CPU, disk_ns,
-				    option(arguments, "disk", "/dev/vda"))) {
+	if (!begun ||
+	    !start_worker(ABI_REPORT_DISK, HOME_CPU, disk_ns,
+			  option(arguments, "disk", "/dev/vda")) ||
+	    (peer && !start_worker(ABI_REPORT_NET, HOME_CPU, net_ns, peer))) {
 		fputs("orbit: it has no period, too many CPUs, or no right to real time\n", stderr);
 		return 1;
 	}
+	signal(SIGUSR1, break_next);
+	signal(SIGUSR2, break_next);
 	uint64_t used = measure(0);
 	if (!strcmp(option(arguments, "measure", "off"), "on"))
 		measure_with(64);

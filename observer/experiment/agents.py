@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["AGENTS", "Agent"]
 
 BUILT = "build/experiments"
+PEER = "peer=$(sed 's/.*guest.peer=\\([^ ]*\\).*/\\1/' /proc/cmdline)"
+"""The host's address, as the guest's kernel was told it."""
 
 
 class Agent(msgspec.Struct, frozen=True):
@@ -39,10 +41,7 @@ class Agent(msgspec.Struct, frozen=True):
 
 
 AGENTS: Mapping[str, Agent] = {
-    "in-guest": Agent(
-        "in_guest/watchdog",
-        "peer=$(sed 's/.*guest.peer=\\([^ ]*\\).*/\\1/' /proc/cmdline)",
-    ),
-    "orbit": Agent("orbit/orbit"),
+    "in-guest": Agent("in_guest/watchdog", PEER),
+    "orbit": Agent("orbit/orbit", PEER),
 }
 """By the names of their designs; others have none."""

@@ -37,12 +37,14 @@ def test_a_watchdog_sees_parts_of_its_guest_fail_and_not_the_whole(
     design: Callable[..., AbstractContextManager[Voice]],
     tmp_path: Path,
 ) -> None:
-    """Nothing while all is well; a hung disk, twice; a vCPU; not a panic of it all."""
+    """Not a network that it took down; a hung disk, twice; a vCPU; no panic of all."""
     agent = AGENTS["in-guest"]
     watched = with_programs(image, [agent.program], agent.start(), tmp_path)
     spec = GuestSpec("inside", subnet=41, vcpus=2)
     with design("in_guest/in_guest.py") as voice, linux_guest(spec, watched) as guest:
         wait_until(lambda: "vm: inside " in voice.notes(), SAID_SECONDS, "it was seen")
+        with inject("link-down", guest, GUEST_FAULTS):
+            time.sleep(QUIET_SECONDS)
         time.sleep(QUIET_SECONDS)
         assert voice.since(0) == []
 

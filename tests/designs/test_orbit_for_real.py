@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from observer.clock import SECOND
 from observer.experiment.agents import AGENTS
+from observer.experiment.cases import CASES, begin
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import linux_guest
 from observer.guests.programs import with_programs
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(400)]
 
+QUIET_SECONDS = 3.0
 SAID_SECONDS = 20.0
-DIES, HANGS = 22, 24  # after those that measure what one costs
 SEGV, KILL = 11, 9
 
 
@@ -39,13 +42,15 @@ def test_a_check_that_dies_or_hangs_harms_nobody_and_the_next_one_comes(
 ) -> None:
     """By a null pointer, and by never ending; a vCPU that locks up is then seen."""
     agent = AGENTS["orbit"]
-    start = agent.start(f"check-dies={DIES} check-hangs={HANGS}")
-    observed = with_programs(image, [agent.program], start, tmp_path)
+    observed = with_programs(image, [agent.program], agent.start(), tmp_path)
     spec = GuestSpec("orbited", subnet=42, vcpus=2)
     with design("orbit/orbit.py") as voice, linux_guest(spec, observed) as guest:
         wait_until(lambda: "vm: orbited " in voice.notes(), SAID_SECONDS, "it was seen")
-        for check, number in ((DIES, SEGV), (HANGS, KILL)):
-            line = f"orbit check {check} ended by signal {number}"
+        line = "orbit checks every"
+        wait_until(lambda: line in guest.console(), SAID_SECONDS, line)
+        for breaking, number in (("USR1", SEGV), ("USR2", KILL)):
+            guest.order(f"signal {breaking} orbit")
+            line = f"ended by signal {number}"
             wait_until(lambda line=line: line in guest.console(), SAID_SECONDS, line)
         assert voice.since(0) == []
 
@@ -56,3 +61,32 @@ def test_a_check_that_dies_or_hangs_harms_nobody_and_the_next_one_comes(
         assert said.kind == VerdictKind.VCPU_HUNG
         assert lockup.effect_ns - SECOND < said.since_ns < said.monotonic_ns
         guest.order("ping")
+
+
+def test_a_network_that_fails_is_seen_and_none_that_the_guest_took_down(
+    image: GuestImage,
+    design: Callable[..., AbstractContextManager[Voice]],
+    tmp_path: Path,
+) -> None:
+    """Nothing while the guest has no way to its host; then its network loses a call."""
+    agent = AGENTS["orbit"]
+    observed = with_programs(image, [agent.program], agent.start(), tmp_path)
+    with (
+        design("orbit/orbit.py") as voice,
+        linux_guest(GuestSpec("netted", subnet=42), observed) as guest,
+        ExitStack() as stack,
+    ):
+        wait_until(lambda: "vm: netted " in voice.notes(), SAID_SECONDS, "it was seen")
+        line = "orbit checks every"
+        wait_until(lambda: line in guest.console(), SAID_SECONDS, line)
+        with inject("link-down", guest, GUEST_FAULTS):
+            time.sleep(QUIET_SECONDS)
+        time.sleep(QUIET_SECONDS)
+        assert voice.since(0) == []
+
+        effect_ns = begin(CASES["lost-call"], guest, stack)
+        said = voice.wait(lambda _: True, SAID_SECONDS)
+        assert said is not None
+        assert (said.vm, said.subject) == ("netted", "net")
+        assert said.kind == VerdictKind.BACKEND_HUNG
+        assert effect_ns - SECOND < said.since_ns < said.monotonic_ns
