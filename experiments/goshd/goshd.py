@@ -17,7 +17,7 @@ from observer.experiment.comparator import (
     say_recovered,
     say_verdict,
 )
-from observer.experiment.exit_counter import ExitCounter, vcpu_threads
+from observer.experiment.exit_counter import OWN, ExitCounter, vcpu_threads
 from observer.experiment.roster import Roster
 from observer.inventory.task import look_at_task
 from observer.model import VerdictKind
@@ -61,7 +61,7 @@ class Vcpu:
 
     def __init__(self, guest: str, number: int, thread: Path) -> None:
         self._guest, self._number, self._thread = guest, number, thread
-        self._counter = ExitCounter(int(thread.name))
+        self._counter = ExitCounter(int(thread.name), OWN)
         self._activity = Activity(Counts(0, halts=True), time.monotonic_ns())
 
     def close(self) -> None:

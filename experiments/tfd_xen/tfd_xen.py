@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from observer.model import Verdict
     from observer.services.images import Port
 
-__all__ = ["Counters", "Progress", "watched"]
+__all__ = ["Counters", "Progress", "next_due_ns", "watched"]
 
 INTERVAL_NS, INTERVALS = 40 * MS, 2
 LOOK_NS = SECOND
@@ -85,6 +85,22 @@ def watched(before: Progress, now: Counters, now_ns: int) -> Progress:
     return Progress(now, before.since_ns, before.unchanged + asked)
 
 
+def next_due_ns(due_ns: int, now_ns: int) -> int:
+    """When the turn after one is due: an interval later, whatever that one's work took.
+
+    Of a turn that came so late that this has passed, an interval from now.
+    """
+    next_ns = due_ns + INTERVAL_NS
+    return next_ns if next_ns > now_ns else now_ns + INTERVAL_NS
+
+
+def _await_turn(due_ns: int) -> int:
+    """Sleep until the turn after one is due; when that was."""
+    next_ns = next_due_ns(due_ns, time.monotonic_ns())
+    time.sleep(max(0, next_ns - time.monotonic_ns()) / SECOND)
+    return next_ns
+
+
 def _received(link: str) -> int:
     """Frames that came in by a link of the host's: a tap's from its VM."""
     with suppress(OSError):  # also of a link that goes away while it is read
@@ -119,10 +135,11 @@ def _watch(ports: Sequence[Port]) -> Verdict:
     """Until the service has failed, by the rule; what was said then."""
     taps = [port.tap for port in ports]
     bridges = [port.bridge for port in ports]
-    progress = Progress(_counters(taps, bridges), time.monotonic_ns())
+    due_ns = time.monotonic_ns()
+    progress = Progress(_counters(taps, bridges), due_ns)
     say_ready()
     while not progress.has_failed:
-        time.sleep(INTERVAL_NS / SECOND)
+        due_ns = _await_turn(due_ns)
         now = _counters(taps, bridges)
         progress = watched(progress, now, time.monotonic_ns())
     return _say_failed(progress)
@@ -134,6 +151,7 @@ def _only_watch(ports: Sequence[Port]) -> NoReturn:
     bridges = [port.bridge for port in ports]
     pid, looked_ns, has_served = 0, 0, False
     progress, folder = Progress(Counters(0, 0), 0), ServiceFolder(RUNTIME / SERVICE)
+    due_ns = time.monotonic_ns()
     while True:
         now_ns = time.monotonic_ns()
         if now_ns - looked_ns >= LOOK_NS:
@@ -152,7 +170,7 @@ def _only_watch(ports: Sequence[Port]) -> NoReturn:
             _say_failed(progress)
         elif had_failed and not progress.has_failed:
             say_recovered(SERVICE)
-        time.sleep(INTERVAL_NS / SECOND)
+        due_ns = _await_turn(due_ns)
 
 
 @click.command()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts the exits that a vCPU makes by its own doing, for comparators.
+"""Counts a vCPU's exits of some kinds, for comparators.
 
 A perf counter (perf_event_open(2)) on the tracepoint `kvm:kvm_exit`, filtered in the
 kernel: to read it is one system call, and none of our BPF has a part in it.  KVM's own
@@ -23,7 +23,7 @@ from observer.kernel.exits import ISA_SVM, ISA_VMX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["ExitCounter", "vcpu_threads"]
+__all__ = ["EXCHANGE", "OWN", "ExitCounter", "vcpu_threads"]
 
 PROC = Path("/proc")
 EVENT = Path("/sys/kernel/tracing/events/kvm/kvm_exit/id")
@@ -40,6 +40,25 @@ _BY_HOST_VMX = (0, 1, 3, 7, 8, 40, 52, 75)
 _OF_VMX = " && ".join(f"exit_reason != {reason}" for reason in _BY_HOST_VMX)
 _OF_SVM = "(exit_reason < 0x60 || exit_reason > 0x64) && exit_reason != 0x77"
 OWN = f"(isa == {ISA_VMX} && {_OF_VMX}) || (isa == {ISA_SVM} && {_OF_SVM})"
+"""Exits that a vCPU makes by its own doing."""
+
+# arch/x86/include/uapi/asm/vmx.h and svm.h: I/O ports, and MMIO, which is a page that
+# is not there.  Of a page AMD has the address as its second word (svm_get_exit_info).
+# There memory and the interrupt controllers are such pages as well: a service's devices
+# lie from 3 GiB on (unikernels/lib/pci.c), the controllers where each PC has them.
+# Intel has other exits for its local APIC.
+_PORT_VMX, _MMIO_VMX, _PORT_SVM, _MMIO_SVM = 30, (48, 49), 0x7B, 0x400
+_DEVICES, _CONTROLLERS, _AFTER_CONTROLLERS = 0xC0000000, 0xFEC00000, 0xFEF00000
+_TO_VMX = " || ".join(f"exit_reason == {r}" for r in (_PORT_VMX, *_MMIO_VMX))
+_AT_DEVICE = (
+    f"info2 >= {_DEVICES:#x} && "
+    f"(info2 < {_CONTROLLERS:#x} || info2 >= {_AFTER_CONTROLLERS:#x})"
+)
+_TO_SVM = (
+    f"exit_reason == {_PORT_SVM:#x} || (exit_reason == {_MMIO_SVM:#x} && {_AT_DEVICE})"
+)
+EXCHANGE = f"(isa == {ISA_VMX} && ({_TO_VMX})) || (isa == {ISA_SVM} && ({_TO_SVM}))"
+"""Exits by which a service exchanges something with its devices."""
 _VCPU = re.compile(r"CPU (\d+)/KVM")
 
 
@@ -74,8 +93,11 @@ def vcpu_threads(pid: int, proc: Path = PROC) -> Iterator[tuple[int, int]]:
 class ExitCounter:
     """One vCPU's, from now on."""
 
-    def __init__(self, thread: int) -> None:
-        """ProcessLookupError if it is gone, HostError where it cannot be counted."""
+    def __init__(self, thread: int, only: str) -> None:
+        """`only` is the kernel's filter of those that are counted.
+
+        Raises ProcessLookupError if it is gone, HostError where it cannot be counted.
+        """
         try:
             attr = _Attr(
                 type=PERF_TYPE_TRACEPOINT,
@@ -90,7 +112,7 @@ class ExitCounter:
                 f"The exits of thread {thread} cannot be counted ({e.strerror}): run "
                 "as root, where KVM is loaded and tracefs is mounted."
             ) from e
-        fcntl.ioctl(self._fd, PERF_EVENT_IOC_SET_FILTER, OWN.encode())
+        fcntl.ioctl(self._fd, PERF_EVENT_IOC_SET_FILTER, only.encode())
 
     def read(self) -> int:
         """How many there were."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from observer.clock import SECOND
-from observer.experiment.exit_counter import ExitCounter, vcpu_threads
+from observer.experiment.exit_counter import OWN, ExitCounter, vcpu_threads
 from observer.guests.launch import GuestSpec
 from observer.guests.linux import linux_guest
 from observer.guests.waiting import wait_until
@@ -40,7 +40,9 @@ def test_a_vcpu_hangs_that_makes_no_exits_of_its_own(
     spec = GuestSpec("hyper", subnet=43, vcpus=2)
     with design("goshd/goshd.py") as voice, linux_guest(spec, image) as guest:
         wait_until(lambda: "vm: hyper " in voice.notes(), SEEN_SECONDS, "it was seen")
-        counters = {n: ExitCounter(thread) for n, thread in vcpu_threads(guest.pid)}
+        counters = {
+            n: ExitCounter(thread, OWN) for n, thread in vcpu_threads(guest.pid)
+        }
         assert sorted(counters) == [0, 1]
         assert voice.wait(lambda _: True, QUIET_SECONDS) is None
         assert all(counter.read() > 0 for counter in counters.values())

@@ -48,3 +48,21 @@ def test_progress_begins_the_count_anew() -> None:
     """One frame between two silences."""
     stuck = [(0, 1)] * (INTERVALS - 1)
     assert not after(*stuck, (1, 0), *stuck).has_failed
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(0, INTERVAL_NS - 1), st.integers(0, 9 * INTERVAL_NS)),
+        max_size=30,
+    )
+)
+def test_a_turn_comes_each_interval_whatever_its_work_takes(works: list[int]) -> None:
+    """Where it takes longer the turns go on from there: none is made up for."""
+    due_ns = now_ns = 0
+    for work_ns in works:
+        now_ns = due_ns + work_ns
+        before_ns, due_ns = due_ns, TFD_XEN.next_due_ns(due_ns, now_ns)
+        if work_ns < INTERVAL_NS:
+            assert due_ns == before_ns + INTERVAL_NS
+        else:
+            assert due_ns == now_ns + INTERVAL_NS
