@@ -60,6 +60,8 @@ EMULATED_ANSWER_NS = 10 * MS
 """The same where the CPU is emulated: of 7,304 answers the last took 8.7 ms."""
 VALID_MS = 15
 """An implicit heartbeat is good for so long."""
+PART_NS = VALID_MS * MS
+"""An index of a part may stand for so long; 5 ms were too few on a busy host."""
 LOOK_NS = SECOND
 INSTANCE = "observer-phoenix"
 PRIORITY = 1  # the observer's
@@ -272,7 +274,7 @@ class Watch:
             )
             before = self._parts.get(number, Part(own, call.ns))
             self._parts[number], is_due = part_after(
-                before, (own, theirs), call.ns, self._rule.valid_ns
+                before, (own, theirs), call.ns, PART_NS
             )
             if is_due:
                 say_verdict(
