@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,11 +21,12 @@ from observer.inject.injection import inject
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from observer.demo.voice import Voice
+    from observer.guests.guest import Guest
     from observer.guests.images import GuestImage
 
 pytestmark = [pytest.mark.nested, pytest.mark.vm, pytest.mark.timeout(400)]
@@ -35,19 +36,31 @@ SAID_SECONDS = 20.0
 SEGV, KILL = 11, 9
 
 
+@contextmanager
+def _orbited(
+    spec: GuestSpec,
+    image: GuestImage,
+    design: Callable[..., AbstractContextManager[Voice]],
+    folder: Path,
+) -> Iterator[tuple[Voice, Guest]]:
+    """A guest whose server is being checked, and the design that hears of it."""
+    agent = AGENTS["orbit"]
+    observed = with_programs(image, [agent.program], agent.start(), folder)
+    with design("orbit/orbit.py") as voice, linux_guest(spec, observed) as guest:
+        watched, checked = f"vm: {spec.name} ", "orbit checks every"
+        wait_until(lambda: watched in voice.notes(), SAID_SECONDS, "it was seen")
+        wait_until(lambda: checked in guest.console(), SAID_SECONDS, checked)
+        yield voice, guest
+
+
 def test_a_check_that_dies_or_hangs_harms_nobody_and_the_next_one_comes(
     image: GuestImage,
     design: Callable[..., AbstractContextManager[Voice]],
     tmp_path: Path,
 ) -> None:
     """By a null pointer, and by never ending; a vCPU that locks up is then seen."""
-    agent = AGENTS["orbit"]
-    observed = with_programs(image, [agent.program], agent.start(), tmp_path)
     spec = GuestSpec("orbited", subnet=42, vcpus=2)
-    with design("orbit/orbit.py") as voice, linux_guest(spec, observed) as guest:
-        wait_until(lambda: "vm: orbited " in voice.notes(), SAID_SECONDS, "it was seen")
-        line = "orbit checks every"
-        wait_until(lambda: line in guest.console(), SAID_SECONDS, line)
+    with _orbited(spec, image, design, tmp_path) as (voice, guest):
         for breaking, number in (("USR1", SEGV), ("USR2", KILL)):
             guest.order(f"signal {breaking} orbit")
             line = f"ended by signal {number}"
@@ -69,16 +82,11 @@ def test_a_network_that_fails_is_seen_and_none_that_the_guest_took_down(
     tmp_path: Path,
 ) -> None:
     """Nothing while the guest has no way to its host; then its network loses a call."""
-    agent = AGENTS["orbit"]
-    observed = with_programs(image, [agent.program], agent.start(), tmp_path)
+    spec = GuestSpec("netted", subnet=42)
     with (
-        design("orbit/orbit.py") as voice,
-        linux_guest(GuestSpec("netted", subnet=42), observed) as guest,
+        _orbited(spec, image, design, tmp_path) as (voice, guest),
         ExitStack() as stack,
     ):
-        wait_until(lambda: "vm: netted " in voice.notes(), SAID_SECONDS, "it was seen")
-        line = "orbit checks every"
-        wait_until(lambda: line in guest.console(), SAID_SECONDS, line)
         with inject("link-down", guest, GUEST_FAULTS):
             time.sleep(QUIET_SECONDS)
         time.sleep(QUIET_SECONDS)
