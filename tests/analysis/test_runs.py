@@ -13,6 +13,7 @@ from synthetic_runs import write_detection
 from observer.analysis.failures import Failure, keep_failure
 from observer.analysis.run_facts import RUN_FILE, RunFacts
 from observer.analysis.runs import default_roots, read_runs
+from observer.analysis.tables import FORMAT
 from observer.errors import UsageError
 
 
@@ -74,17 +75,17 @@ def rewrite(path: Path, **changes: object) -> None:
 def test_a_run_of_another_version_is_told(root: Path) -> None:
     """Before anything else of it is looked at: it may have other fields."""
     path = root / "detection/01-none" / RUN_FILE
-    rewrite(path, format=3, host=None)
+    rewrite(path, format=FORMAT + 1, host=None)
 
     with pytest.raises(UsageError) as told:
         read_runs([root])
     assert told.value.message == (
-        f"{path.parent} was written by another version (format 3, this one reads 2): "
-        "run it again or use that version."
+        f"{path.parent} was written by another version (format {FORMAT + 1}, this one "
+        f"reads {FORMAT}): run it again or use that version."
     )
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 2}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": %d}' % FORMAT])
 def test_what_is_no_run_is_told(root: Path, text: bytes) -> None:
     """With the file's name."""
     (root / "detection/01-none" / RUN_FILE).write_bytes(text)

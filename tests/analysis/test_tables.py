@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from observer.analysis.tables import TABLES, read_table, schema_of, write_table
+from observer.analysis.tables import (
+    FORMAT,
+    TABLES,
+    read_table,
+    schema_of,
+    write_table,
+)
 from observer.errors import HostError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ def test_each_column_has_its_unit(table: str) -> None:
     """By its name: who reads a file alone need not guess."""
     schema = schema_of(table, "detection")
 
-    assert schema.metadata[b"format"] == b"2"
+    assert schema.metadata[b"format"] == b"%d" % FORMAT
     assert schema.metadata[b"experiment"] == b"detection"
     for field in schema:
         unit = field.metadata[b"unit"].decode()
@@ -98,10 +104,11 @@ def test_a_file_of_another_version_is_told(tmp_path: Path) -> None:
     """With both versions, and what to do."""
     path = write(tmp_path / "requests.parquet")
     table = pq.read_table(path)
-    facts = {**table.schema.metadata, b"format": b"3"}
+    facts = {**table.schema.metadata, b"format": b"%d" % (FORMAT + 1)}
     pq.write_table(table.replace_schema_metadata(facts), path)
 
-    with pytest.raises(UsageError, match=r"format 3, this one reads 2.*run it again"):
+    said = rf"format {FORMAT + 1}, this one reads {FORMAT}.*run it again"
+    with pytest.raises(UsageError, match=said):
         read_table(path, "requests", "detection")
 
 
