@@ -22,7 +22,6 @@ from observer.experiment.comparator import (
 from observer.experiment.line_socket import LineSocket
 from observer.experiment.misses import Finding, Misses, counted
 from observer.experiment.roster import Roster
-from observer.inject.starvation import vhost_workers
 from observer.inventory.procfs import read_proc
 from observer.inventory.task import (
     ABSENT,
@@ -31,6 +30,7 @@ from observer.inventory.task import (
     look_at_task,
     parse_stat,
 )
+from observer.inventory.vhost_worker import vhost_workers
 from observer.model import VerdictKind
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from observer.errors import DeadlineError, HostError, UsageError
 from observer.guests.waiting import wait_until
 from observer.inject.hogs import hog
 from observer.inventory.task import look_at_task
+from observer.inventory.vhost_worker import vhost_workers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from observer.guests.guest import Guest
 
-__all__ = ["starve_backend", "vhost_workers"]
+__all__ = ["starve_backend"]
 
 PROC = Path("/proc")
 LIMIT_SECONDS = 15
@@ -35,24 +36,6 @@ PRIORITY = 50
 LOOK_SECONDS = 0.001
 FLOW_SECONDS = 20.0
 FLOW_FRAMES = 50  # so that the next kick is never far
-
-
-def vhost_workers(pid: int, proc: Path = PROC) -> list[int]:
-    """Return the threads that do a VM's vhost work.
-
-    Since Linux commit 6e890c5d5021 ("vhost: use vhost_tasks for worker threads") (in
-    v6.4) they are threads of the VMM, before they were the kernel's own.
-    """
-    name = f"vhost-{pid}\n"
-    threads = [*proc.glob(f"{pid}/task/*/comm"), *proc.glob("[0-9]*/comm")]
-    return sorted({int(t.parent.name) for t in threads if _read(t) == name})
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""  # ended while we looked
 
 
 def _bind(thread: int, cpus: Iterable[int], stack: ExitStack) -> None:

@@ -12,7 +12,7 @@ import pytest
 from observer.guests.waiting import wait_until
 from observer.inject.faults import GUEST_FAULTS
 from observer.inject.injection import inject
-from observer.inject.starvation import vhost_workers
+from observer.inventory.vhost_worker import vhost_workers
 
 pytestmark = [
     pytest.mark.nested,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from observer.inject.starvation import vhost_workers
+from observer.inventory.vhost_worker import vhost_workers
 
 
 def _thread(proc, path, comm):
