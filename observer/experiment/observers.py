@@ -37,7 +37,7 @@ class Inside:
     program: str
     stop: str = "STOP"
     go_on: str = "CONT"
-    """None where it goes on by itself."""
+    """Empty where it goes on by itself."""
     crash: str = "KILL"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from experiment_program import program
 
+from observer.analysis.cost import OTHER_KERNEL
 from observer.config import load
 from observer.experiment.cases import CASES
 from observer.experiment.designs import DESIGNS, faults_of, offers
@@ -64,6 +65,14 @@ def test_what_a_design_cannot_see_is_waited_for_no_longer_than_by_most() -> None
         assert set(design.sees) <= set(CASES)
         if design.patience_s > BLIND_SECONDS and design.daemon is None:
             assert design.sees or not design.program
+
+
+def test_sums_with_the_observed_leave_out_guests_of_another_kernel() -> None:
+    """What is compared with guests beside nobody has their kernel."""
+    kernel = DETECTION["none"].flavour
+    others = {name for name, its in DETECTION.items() if its.flavour != kernel}
+
+    assert set(OTHER_KERNEL) == others
 
 
 STUDIED = (*DETECTION.values(), *SERVICES.values())
